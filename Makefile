@@ -1,0 +1,23 @@
+# The few words a newcomer needs; `make help` lists them.
+
+CARGO  ?= cargo
+TARGET ?= $(or $(CARGO_TARGET_DIR),target)
+BINARIES = -p posternd -p postern-vserver -p postern-cli
+
+.PHONY: help build run test bench man
+
+help: ## list these words
+	@awk -F': .*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+build: ## build posternd, postern-vserver and postern
+	$(CARGO) build --quiet $(BINARIES)
+
+run: build ## build, then run a demonstration with two servers on loopback, without root
+	@exec $(TARGET)/debug/postern demo --dir ./demo
+
+test: build ## run every test
+
+bench: ## measure against Postfix
+
+man: build ## write the manual pages to target/man
+	$(TARGET)/debug/postern man $(TARGET)/man
