@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The durable queue: a message accepted here is on disk before its sender hears 250.
+//!
+//! ```text
+//! deposit ─ write ─ commit ─▶ committer: one write, one sync for all that waits ─▶ done(Ok)
+//!                                   │
+//!                     claim ◀── index in memory ──▶ settle: gone, or kept with a new status
+//! ```
+//!
+//! Three rules hold the house up: `done(Ok)` is called only after a sync that covered the message; a failed sync is
+//! never tried again; a message settled as gone may come back after a crash only within `Settings::outcome_window`.
+//!
+//! Never: a socket, an async runtime, a policy. It blocks; it has its own threads; it knows nothing of SMTP but the
+//! shape of an envelope.
+
+mod disk;
+mod envelope;
+mod error;
+mod id;
+mod message;
+mod settings;
+mod spool;
+
+pub use disk::{Disk, DiskFile, OpenMode, RealDisk, Space};
+pub use envelope::{BodyKind, Envelope, LastTry, Notify, Recipient, RecipientStatus, Ret, Status};
+pub use error::Error;
+pub use id::{BadQueueId, QueueId};
+pub use message::{
+    Body, BodyFile, Committed, Damage, Due, Message, Recovered, Settlement, Summary,
+};
+pub use settings::{Reserve, Settings};
+pub use spool::{Deposit, Spool};
