@@ -1,0 +1,266 @@
+//! The part of a definition that only root can carry out.
+//!
+//! ```text
+//! [general]                 listen, user, autostart, limits, drain_timeout      read here, and checked
+//! [access.tls]              certificates[].certificate, .key; client_ca          only the paths, only their text
+//! [access.authentication]   accounts[].file
+//! [delivery]                domains[].recipients where it is a path
+//! ```
+//!
+//! Never: an opinion on any other setting. What is wrong elsewhere is the worker's to say, which knows what it means.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use crate::read::{Node, Reader, members, section};
+use crate::{Finding, Identity, TlsMode, parse_duration, parse_size};
+
+/// What the supervisor reads of one definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hosting {
+    /// The identities, in the order written; at least one, none twice.
+    pub listen: Vec<Identity>,
+    /// The user to run as; `None`: a uid of its own from the host's range.
+    pub user: Option<String>,
+    /// Whether it runs without having been asked for, as long as nobody stopped it.
+    pub autostart: bool,
+    /// What its worker may use at most.
+    pub limits: ProcessLimits,
+    /// How long a predecessor may finish its sessions.
+    pub drain_timeout: Duration,
+    /// `description`, shown in lists.
+    pub description: String,
+    /// The files root must open for the worker, as the definition writes them, in order, none twice. A relative path
+    /// is meant from the folder of the definition; [`Hosting::locate`] makes it absolute.
+    pub files: Vec<PathBuf>,
+}
+
+/// What a worker process may use at most; `None`: what the system gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessLimits {
+    /// Bytes of memory of its own.
+    pub memory: Option<u64>,
+    /// Open files, connections included.
+    pub open_files: Option<u64>,
+    /// Threads.
+    pub threads: Option<u32>,
+}
+
+impl Hosting {
+    /// How long a predecessor may finish its sessions if the definition does not say.
+    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(600);
+
+    /// Reads the hosting part of `text`, the definition in `path`. All errors are returned, not only the first.
+    pub fn from_toml(text: &str, path: &Path) -> Result<Hosting, Vec<Finding>> {
+        let mut reader = Reader::new(text, path);
+        let hosting = reader.parse().and_then(|root| read(&mut reader, &root));
+        match hosting {
+            Some(hosting) if reader.findings.is_empty() => Ok(hosting),
+            _ => Err(reader.findings),
+        }
+    }
+
+    /// Where the file a definition names as `written` is: relative paths are meant from the definition's folder.
+    pub fn locate(definition: &Path, written: &Path) -> PathBuf {
+        definition.parent().unwrap_or(Path::new("")).join(written)
+    }
+}
+
+fn read<'t>(reader: &mut Reader<'t>, root: &DeTable<'t>) -> Option<Hosting> {
+    let Some(general) = section(root, "general") else {
+        reader.miss(
+            "there is no [general] section",
+            "begin with [general], fqdn = \"…\" and listen = [\"ADDRESS:25\"]",
+        );
+        return None;
+    };
+    Some(Hosting {
+        listen: listen(reader, general),
+        user: reader.text(
+            general,
+            "user",
+            "write the name of a user of this host",
+            |name| (!name.is_empty()).then(|| name.to_owned()),
+        ),
+        autostart: reader.truth(general, "autostart").unwrap_or(true),
+        limits: limits(reader, general),
+        drain_timeout: reader
+            .text(
+                general,
+                "drain_timeout",
+                "write a time, such as \"10m\"",
+                parse_duration,
+            )
+            .unwrap_or(Hosting::DRAIN_TIMEOUT),
+        description: general
+            .get("description")
+            .and_then(|node| node.get_ref().as_str())
+            .unwrap_or_default()
+            .to_owned(),
+        files: files(root),
+    })
+}
+
+fn listen<'t>(reader: &mut Reader<'t>, general: &DeTable<'t>) -> Vec<Identity> {
+    const REMEDY: &str =
+        "write listen = [\"192.0.2.10:25\"], with an address of this host and a port";
+    let mut identities: Vec<Identity> = Vec::new();
+    let Some(node) = general.get("listen") else {
+        reader.miss(
+            "[general] has no `listen`: the server would be reached by nobody",
+            REMEDY,
+        );
+        return identities;
+    };
+    if node.get_ref().as_array().is_none_or(|list| list.is_empty()) {
+        reader.complain(
+            node.span(),
+            "`listen` is not a list with an address",
+            REMEDY,
+        );
+    }
+    for member in members(general, "listen") {
+        let Some(identity) = identity(reader, member) else {
+            continue;
+        };
+        if let Some(other) = identities
+            .iter()
+            .find(|other| other.clashes_with(&identity))
+        {
+            let what = format!(
+                "{} cannot be listened on together with {}",
+                identity.address, other.address
+            );
+            reader.complain(member.span(), what, "keep one of the two");
+        } else {
+            identities.push(identity);
+        }
+    }
+    identities
+}
+
+fn identity<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Identity> {
+    const REMEDY: &str =
+        "write \"192.0.2.10:25\" or \"[2001:db8::10]:25\": an IP address and a port";
+    let value = node.get_ref();
+    let (address, tls) = match value.as_table() {
+        None => (Some(node), TlsMode::default()),
+        Some(table) => {
+            reader.only(table, &["address", "tls"]);
+            let remedy = "write \"starttls\", \"implicit\" or \"none\"";
+            let tls = reader.text(table, "tls", remedy, |text| text.parse().ok());
+            (table.get("address"), tls.unwrap_or_default())
+        }
+    };
+    let Some(address) = address else {
+        reader.complain(
+            node.span(),
+            "an identity without `address`",
+            "write { address = \"192.0.2.10:465\", tls = \"implicit\" }",
+        );
+        return None;
+    };
+    let parsed: Option<std::net::SocketAddr> = address
+        .get_ref()
+        .as_str()
+        .and_then(|text| text.parse().ok());
+    match parsed {
+        Some(parsed) if parsed.port() == 0 => {
+            reader.complain(
+                address.span(),
+                "port 0 cannot be listened on",
+                "write the port, such as 25",
+            );
+            None
+        }
+        Some(parsed) => Some(Identity {
+            address: parsed,
+            tls,
+        }),
+        None => {
+            reader.complain(address.span(), "not an address to listen on", REMEDY);
+            None
+        }
+    }
+}
+
+fn limits<'t>(reader: &mut Reader<'t>, general: &DeTable<'t>) -> ProcessLimits {
+    let Some(node) = general.get("limits") else {
+        return ProcessLimits::default();
+    };
+    let Some(table) = node.get_ref().as_table() else {
+        reader.complain(
+            node.span(),
+            "`limits` is not a table",
+            "write limits = { memory = \"256 MB\", open_files = 20000 }",
+        );
+        return ProcessLimits::default();
+    };
+    // A share of the processor needs a control group, which the supervisor does not make yet: said, not ignored.
+    if let Some(cpu) = table.get("cpu") {
+        reader.complain(
+            cpu.span(),
+            "`cpu` cannot be limited yet",
+            "remove it, or limit posternd's unit with CPUQuota=",
+        );
+    }
+    reader.only(table, &["memory", "open_files", "threads", "cpu"]);
+    ProcessLimits {
+        memory: reader.text(
+            table,
+            "memory",
+            "write a size, such as \"256 MB\"",
+            parse_size,
+        ),
+        open_files: reader.number(table, "open_files", 64),
+        threads: reader
+            .number(table, "threads", 1)
+            .map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
+    }
+}
+
+fn files(root: &DeTable<'_>) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let access = section(root, "access");
+    if let Some(tls) = access.and_then(|access| section(access, "tls")) {
+        for pair in members(tls, "certificates") {
+            for key in ["certificate", "key"] {
+                files.extend(path_in(pair, key));
+            }
+        }
+        files.extend(tls.get("client_ca").and_then(path_of));
+    }
+    if let Some(authentication) = access.and_then(|access| section(access, "authentication")) {
+        files.extend(
+            members(authentication, "accounts").filter_map(|source| path_in(source, "file")),
+        );
+    }
+    if let Some(delivery) = section(root, "delivery") {
+        files.extend(
+            members(delivery, "domains")
+                .filter_map(|domain| path_in(domain, "recipients"))
+                .filter(looks_like_a_path),
+        );
+    }
+    let mut seen = std::collections::HashSet::new();
+    files.retain(|path| seen.insert(path.clone()));
+    files
+}
+
+fn path_in(node: &Node<'_>, key: &str) -> Option<PathBuf> {
+    node.get_ref().as_table()?.get(key).and_then(path_of)
+}
+
+fn path_of(node: &Node<'_>) -> Option<PathBuf> {
+    node.get_ref()
+        .as_str()
+        .filter(|text| !text.is_empty() && !text.contains('\0'))
+        .map(PathBuf::from)
+}
+
+/// `recipients` may also be a word (`"lmtp"`: ask the LMTP server); a path has a slash or a dot.
+fn looks_like_a_path(path: &PathBuf) -> bool {
+    path.to_str().is_some_and(|text| text.contains(['/', '.']))
+}
