@@ -1,0 +1,4 @@
+//! The version of all three vocabularies.
+
+/// Said by both sides in their first packet; they must be equal. Raised when a packet changes its meaning or shape.
+pub const VERSION: u32 = 1;
