@@ -1,0 +1,48 @@
+//! `make bench`: Postern and Postfix on the same disk, under the same load, measured in turn.
+//!
+//! ```text
+//! postern-bench [run]        the whole comparison (BENCH_QUICK=1: a first look)
+//! postern-bench postfix      Postfix alone: is the machinery sound?
+//! postern-bench postern      Postern alone
+//! postern-bench null         the generator against the sink: what the machinery itself can do
+//! postern-bench sink …       the SMTP sink, a process of its own so that its processor time is told apart
+//! postern-bench load …       the load generator, likewise
+//! ```
+//! Never: a figure from a debug build, or from a server that does not sync.
+
+mod arguments;
+mod idle;
+mod load;
+mod measure;
+mod poller;
+mod postern;
+mod postfix;
+mod report;
+mod rounds;
+mod sink;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let verb = words.next().unwrap_or_else(|| "run".to_owned());
+    let rest: Vec<String> = words.collect();
+    let outcome = match verb.as_str() {
+        "sink" => sink::main(&rest),
+        "load" => load::main(&rest),
+        "null" => rounds::null(),
+        "run" => rounds::run(rounds::Who::Both),
+        "postfix" => rounds::run(rounds::Who::Postfix),
+        "postern" => rounds::run(rounds::Who::Postern),
+        other => Err(format!("unknown word `{other}`: run, postfix, postern, null, sink or load").into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("postern-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+use postern_tests::Failure;

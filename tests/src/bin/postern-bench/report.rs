@@ -1,0 +1,91 @@
+//! What was found: a table for a person, JSON for whoever compares over time.
+
+use crate::idle::Idle;
+use crate::rounds::{NullSample, SCENARIOS, Sample};
+use crate::{Failure, postfix};
+use std::path::Path;
+
+pub(crate) fn print(null: &[NullSample], samples: &[Sample], idles: &[Idle]) {
+    println!("\nThe generator straight into the sink (nothing can be measured above this)");
+    for (title, rate, cpu) in null {
+        println!("  {title}: {rate:.0} messages/s, {cpu:.3} ms of the generator's processor time a message");
+    }
+    println!("\nMedians of the rounds; Postfix {}; rates in messages/s, processor time of the whole server in ms a message", postfix::version());
+    println!("  {:53} {:>9} {:>9} {:>7} {:>8}   {:>7} {:>7} {:>7} {:>8}", "", "Postfix", "Postern", "ratio", "target", "Postfix", "Postern", "ratio", "target");
+    for scenario in &SCENARIOS {
+        let of = |server: &str, figure: &dyn Fn(&Sample) -> f64| {
+            median(samples.iter().filter(|s| s.server == server && s.scenario == scenario.key).map(figure))
+        };
+        let rate = |s: &Sample| if scenario.end_to_end { s.relayed } else { s.accepted };
+        let (theirs, ours) = (of("Postfix", &rate), of("Postern", &rate));
+        let (their_cpu, our_cpu) = (of("Postfix", &|s| s.cpu), of("Postern", &|s| s.cpu));
+        if theirs.or(ours).is_none() {
+            continue;
+        }
+        let faster = ratio(ours, theirs);
+        let dearer = ratio(our_cpu, their_cpu);
+        println!("  {:53} {} {} {:>7} {:>8}   {} {} {:>7} {:>8}",
+            format!("({}) {}", scenario.key, scenario.title), number(theirs), number(ours),
+            faster.map_or("-".into(), |r| format!("{r:.2}x")),
+            verdict(faster.map(|r| r >= scenario.rate_target), &format!("≥{}x", scenario.rate_target)),
+            milliseconds(their_cpu), milliseconds(our_cpu),
+            dearer.map_or("-".into(), |r| format!("1/{:.1}", 1.0 / r)),
+            scenario.cpu_target.map_or(String::new(), |t| verdict(dearer.map(|r| r <= t), &format!("≤1/{:.0}", 1.0 / t))));
+        if let Some(growth) = median(samples.iter().filter(|s| s.scenario == scenario.key).filter_map(|s| s.growth).map(|k| k as f64)) {
+            println!("  {:53} {:>9} {growth:>7.0} K {:>7} {:>8}", "      worker memory growth meanwhile", "", "", verdict(Some(growth < 4096.0), "<4 MiB"));
+        }
+    }
+    if !idles.is_empty() {
+        println!("\nMemory");
+    }
+    for idle in idles {
+        for figure in &idle.figures {
+            println!("  {:8} {:50} {:>9.1} KiB  {}", idle.server, figure.title, figure.kib,
+                figure.target.map_or(String::new(), |t| verdict(Some(figure.kib <= t), &format!("≤{t} KiB"))));
+        }
+    }
+    println!("\n(✓ met, ✗ missed. Processor time: utime + stime of all the server's processes, ended children included, from /proc.)");
+}
+
+fn verdict(met: Option<bool>, target: &str) -> String {
+    match met {
+        Some(true) => format!("{target} ✓"),
+        Some(false) => format!("{target} ✗"),
+        None => target.to_owned(),
+    }
+}
+
+fn ratio(ours: Option<f64>, theirs: Option<f64>) -> Option<f64> {
+    Some(ours? / theirs?)
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or(format!("{:>9}", "-"), |v| if v < 100.0 { format!("{v:>9.1}") } else { format!("{v:>9.0}") })
+}
+
+fn milliseconds(value: Option<f64>) -> String {
+    value.map_or(format!("{:>7}", "-"), |v| format!("{v:>7.3}"))
+}
+
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// `FOLDER/bench-SECONDS.json` and `FOLDER/latest.json`.
+pub(crate) fn write(folder: &Path, null: &[NullSample], samples: &[Sample], idles: &[Idle]) -> Result<(), Failure> {
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let all = serde_json::json!({
+        "time": seconds,
+        "postfix": postfix::version(),
+        "generator_alone": null,
+        "samples": samples,
+        "memory": idles,
+    });
+    let text = serde_json::to_string_pretty(&all)?;
+    std::fs::write(folder.join(format!("bench-{seconds}.json")), &text)?;
+    std::fs::write(folder.join("latest.json"), &text)?;
+    println!("written to {}", folder.join("latest.json").display());
+    Ok(())
+}
