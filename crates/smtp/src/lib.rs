@@ -19,8 +19,12 @@
 pub mod address;
 pub mod reply;
 
+pub mod command;
 pub mod extension;
 pub mod params;
+
+pub mod body;
+pub mod line;
 
 pub mod ask;
 pub mod server;
