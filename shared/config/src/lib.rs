@@ -1,1 +1,48 @@
-//! Placeholder.
+//! The definition of a virtual server: read with every mistake named, and written as a commented example.
+//!
+//! | File | Holds |
+//! |---|---|
+//! | `general.rs` … `delivery.rs` | one section each: its type, its defaults, how it is read |
+//! | `settings.rs` | the list of all settings: name, default, meaning; the example and the manual come from it |
+//! | `load.rs`, `reader.rs`, `values.rs`, `checks.rs` | text → definition and findings |
+//! | `write.rs` | a commented definition for `postern new` |
+//! | `accounts.rs` | the account file |
+//!
+//! Never: a look-up, a socket; a file only where `accounts.rs` writes one.
+
+mod accounts;
+mod authentication;
+mod checks;
+mod connection;
+mod delivery;
+mod general;
+mod load;
+mod messages;
+mod nearest;
+mod reader;
+mod relay;
+mod secret;
+mod settings;
+mod target;
+mod tls;
+mod values;
+mod write;
+
+pub use accounts::{Account, AccountError, AccountFile};
+pub use authentication::{AccountSource, Authentication, ChannelBinding, Ntlm};
+pub use connection::ListRule;
+pub use delivery::{
+    Aliases, Delivery, LocalDomain, LoginSecret, OutboundLogin, OutboundSecurity, OutboundTls,
+    Recipients, Route,
+};
+pub use general::General;
+pub use load::{Definition, load};
+pub use messages::{Badmail, BareNewline, Messages, RatePair};
+pub use postern_access::{AnonymousLocalSender, Entry, Grants, LockoutRule, Mode, Rate};
+pub use postern_hosting::{Finding, Identity, Place, ProcessLimits, Severity, TlsMode};
+pub use relay::Relay;
+pub use secret::Secret;
+pub use settings::{SETTINGS, Section, Setting, source_of};
+pub use target::{Endpoint, Host, HostPort, MaildirTemplate, SmartHost, Target};
+pub use tls::{CertificatePair, MinStrength, MinVersion, Tls};
+pub use write::{Answers, NewDomain, new_definition};

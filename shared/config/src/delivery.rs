@@ -1,0 +1,198 @@
+//! [delivery]: local domains, and the way out.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use postern_access::{DomainSet, Origin};
+
+use crate::secret::Secret;
+use crate::target::{SmartHost, Target};
+
+/// The section's settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// The local domains, none twice.
+    pub domains: Vec<LocalDomain>,
+    /// Waits before the first, second, … retry; the last one is repeated. Never empty.
+    pub retry: Vec<Duration>,
+    /// The sender is told of a delay after this.
+    pub delay_notice: Duration,
+    /// Mail is given back after this.
+    pub expire: Duration,
+    /// The same for local domains.
+    pub local_delay_notice: Duration,
+    /// The same for local domains.
+    pub local_expire: Duration,
+    /// Outgoing connections at once.
+    pub max_outbound: u32,
+    /// Outgoing connections at once to one domain.
+    pub max_outbound_per_domain: u32,
+    /// A next hop that says nothing for this long is given up for now.
+    pub outbound_timeout: Duration,
+    /// The port of next hops where none is written.
+    pub outbound_port: u16,
+    /// What must hold on the way out.
+    pub outbound_security: OutboundSecurity,
+    /// Where all foreign mail goes, tried in order; empty: by MX.
+    pub smart_host: Vec<SmartHost>,
+    /// By MX first, the smart host when that cannot work.
+    pub direct_first: bool,
+    /// Exceptions for single destination domains.
+    pub routes: Vec<Route>,
+    /// Replaces a local domain in MAIL FROM of outgoing mail.
+    pub masquerade: Option<String>,
+    /// Resolvers for outgoing look-ups, in order; empty: the system's.
+    pub external_dns: Vec<SocketAddr>,
+    /// Note in `Received:` whether the client's address and EHLO name agree.
+    pub reverse_dns_on_messages: bool,
+    /// A folder whose finished files are sent; `None`: off.
+    pub pickup: Option<PathBuf>,
+}
+
+impl Default for Delivery {
+    fn default() -> Delivery {
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 60 * MINUTE;
+        Delivery {
+            domains: Vec::new(),
+            retry: [10, 10, 10, 15]
+                .map(|minutes| Duration::from_secs(minutes * MINUTE))
+                .to_vec(),
+            delay_notice: Duration::from_secs(12 * HOUR),
+            expire: Duration::from_secs(48 * HOUR),
+            local_delay_notice: Duration::from_secs(12 * HOUR),
+            local_expire: Duration::from_secs(48 * HOUR),
+            max_outbound: 1000,
+            max_outbound_per_domain: 100,
+            outbound_timeout: Duration::from_secs(10 * MINUTE),
+            outbound_port: 25,
+            outbound_security: OutboundSecurity::default(),
+            smart_host: Vec::new(),
+            direct_first: false,
+            routes: Vec::new(),
+            masquerade: None,
+            external_dns: Vec::new(),
+            reverse_dns_on_messages: false,
+            pickup: None,
+        }
+    }
+}
+
+impl Delivery {
+    /// The names of the local domains, each with its line: what access decides on.
+    pub fn local_domains(&self) -> DomainSet {
+        DomainSet::new(
+            self.domains
+                .iter()
+                .map(|domain| (domain.name.as_str(), domain.origin)),
+        )
+    }
+
+    /// The local domain of this name, compared without case.
+    pub fn local_domain(&self, name: &str) -> Option<&LocalDomain> {
+        self.domains
+            .iter()
+            .find(|domain| domain.name.eq_ignore_ascii_case(name))
+    }
+}
+
+/// A domain whose mail ends here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalDomain {
+    /// Its name, in lower case.
+    pub name: String,
+    /// Where its mail goes.
+    pub to: Target,
+    /// Who is there.
+    pub recipients: Recipients,
+    /// Other names for them.
+    pub aliases: Aliases,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// Local part in lower case → where its mail goes: local parts of the same domain, or whole addresses.
+pub type Aliases = BTreeMap<String, Vec<String>>;
+
+/// Who is there in a local domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Recipients {
+    /// Nobody said: everyone is taken.
+    #[default]
+    Any,
+    /// These local parts, in lower case.
+    Listed(Vec<String>),
+    /// One local part a line in this file, as written.
+    File(PathBuf),
+    /// `{ ldap = … }`. Not in this build.
+    Ldap,
+    /// `"lmtp"`: asked of the LMTP server. Not in this build.
+    Lmtp,
+}
+
+/// What must hold on the way out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OutboundSecurity {
+    /// How TLS is used.
+    pub tls: OutboundTls,
+    /// Whether MTA-STS policies are fetched and kept to. Not in this build.
+    pub mta_sts: bool,
+    /// How we log in at the next hop.
+    pub login: Option<OutboundLogin>,
+}
+
+/// How TLS is used on the way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutboundTls {
+    /// Never.
+    None,
+    /// Where it is offered, whatever the certificate.
+    #[default]
+    Opportunistic,
+    /// Or not at all: certificate and name must be right.
+    Required,
+    /// As the domain's TLSA records say. Not in this build.
+    Dane,
+}
+
+/// How we log in at the next hop.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OutboundLogin {
+    /// `{ basic = { user = "…", password = "…" } }` or with `password_file`.
+    Basic {
+        /// The user's name.
+        user: String,
+        /// The password.
+        secret: LoginSecret,
+    },
+    /// Kerberos. Not in this build.
+    Integrated,
+    /// A token. Not in this build.
+    Xoauth2,
+}
+
+/// Where a password is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LoginSecret {
+    /// In the definition.
+    Written(Secret),
+    /// In the first line of this file, as written.
+    File(PathBuf),
+}
+
+/// An exception for one destination domain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// The destination, in lower case.
+    pub domain: String,
+    /// Where its mail goes, tried in order; empty: by MX, whatever the smart host.
+    pub host: Vec<SmartHost>,
+    /// What must hold there; `None`: `outbound_security`.
+    pub security: Option<OutboundSecurity>,
+    /// Connections at once; `None`: `max_outbound_per_domain`.
+    pub max_outbound: Option<u32>,
+    /// Where it was written.
+    pub origin: Origin,
+}
