@@ -39,6 +39,8 @@ pub fn bounded_findings(findings: Vec<Finding>) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use std::path::Path;
 

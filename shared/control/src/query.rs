@@ -100,7 +100,7 @@ pub enum Answer {
         more: bool,
     },
     /// One message.
-    Message(MessageDetail),
+    Message(Box<MessageDetail>),
     /// Done.
     Changed {
         /// To how many messages.
@@ -137,7 +137,7 @@ impl Answer {
         let all = detail.recipients.len();
         (detail.recipients, _) = bounded(detail.recipients);
         detail.left_out = u32::try_from(all - detail.recipients.len()).unwrap_or(u32::MAX);
-        Answer::Message(detail)
+        Answer::Message(Box::new(detail))
     }
 }
 

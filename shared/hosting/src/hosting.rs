@@ -15,15 +15,19 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use crate::read::{Node, Reader, members, section};
-use crate::{Finding, Identity, TlsMode, parse_duration, parse_size};
+use crate::{Finding, Identity, Place, TlsMode, parse_duration, parse_size};
 
 /// What the supervisor reads of one definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hosting {
     /// The identities, in the order written; at least one, none twice.
     pub listen: Vec<Identity>,
+    /// Where each of them stands in the definition.
+    pub listen_places: Vec<Place>,
     /// The user to run as; `None`: a uid of its own from the host's range.
     pub user: Option<String>,
+    /// Where `user` stands in the definition.
+    pub user_place: Option<Place>,
     /// Whether it runs without having been asked for, as long as nobody stopped it.
     pub autostart: bool,
     /// What its worker may use at most.
@@ -76,8 +80,11 @@ fn read<'t>(reader: &mut Reader<'t>, root: &DeTable<'t>) -> Option<Hosting> {
         );
         return None;
     };
+    let (listen, listen_places) = listen(reader, general).into_iter().unzip();
     Some(Hosting {
-        listen: listen(reader, general),
+        listen,
+        listen_places,
+        user_place: general.get("user").map(|node| reader.place(node.span())),
         user: reader.text(
             general,
             "user",
@@ -103,10 +110,10 @@ fn read<'t>(reader: &mut Reader<'t>, root: &DeTable<'t>) -> Option<Hosting> {
     })
 }
 
-fn listen<'t>(reader: &mut Reader<'t>, general: &DeTable<'t>) -> Vec<Identity> {
+fn listen<'t>(reader: &mut Reader<'t>, general: &DeTable<'t>) -> Vec<(Identity, Place)> {
     const REMEDY: &str =
         "write listen = [\"192.0.2.10:25\"], with an address of this host and a port";
-    let mut identities: Vec<Identity> = Vec::new();
+    let mut identities: Vec<(Identity, Place)> = Vec::new();
     let Some(node) = general.get("listen") else {
         reader.miss(
             "[general] has no `listen`: the server would be reached by nobody",
@@ -125,9 +132,9 @@ fn listen<'t>(reader: &mut Reader<'t>, general: &DeTable<'t>) -> Vec<Identity> {
         let Some(identity) = identity(reader, member) else {
             continue;
         };
-        if let Some(other) = identities
+        if let Some((other, _)) = identities
             .iter()
-            .find(|other| other.clashes_with(&identity))
+            .find(|(other, _)| other.clashes_with(&identity))
         {
             let what = format!(
                 "{} cannot be listened on together with {}",
@@ -135,7 +142,7 @@ fn listen<'t>(reader: &mut Reader<'t>, general: &DeTable<'t>) -> Vec<Identity> {
             );
             reader.complain(member.span(), what, "keep one of the two");
         } else {
-            identities.push(identity);
+            identities.push((identity, reader.place(member.span())));
         }
     }
     identities
@@ -241,7 +248,7 @@ fn files(root: &DeTable<'_>) -> Vec<PathBuf> {
         files.extend(
             members(delivery, "domains")
                 .filter_map(|domain| path_in(domain, "recipients"))
-                .filter(looks_like_a_path),
+                .filter(|path| looks_like_a_path(path)),
         );
     }
     let mut seen = std::collections::HashSet::new();
@@ -261,6 +268,9 @@ fn path_of(node: &Node<'_>) -> Option<PathBuf> {
 }
 
 /// `recipients` may also be a word (`"lmtp"`: ask the LMTP server); a path has a slash or a dot.
-fn looks_like_a_path(path: &PathBuf) -> bool {
+fn looks_like_a_path(path: &Path) -> bool {
     path.to_str().is_some_and(|text| text.contains(['/', '.']))
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,6 +109,8 @@ impl fmt::Display for Identity {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn identity(text: &str) -> Identity {

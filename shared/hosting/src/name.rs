@@ -83,6 +83,8 @@ impl std::error::Error for BadName {}
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

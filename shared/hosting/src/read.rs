@@ -43,6 +43,11 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// Where `span` is in the text.
+    pub(crate) fn place(&self, span: Range<usize>) -> Place {
+        Place::of(self.text, span)
+    }
+
     /// Notes an error at a place.
     pub(crate) fn complain(
         &mut self,
@@ -50,8 +55,9 @@ impl<'t> Reader<'t> {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
+        let place = self.place(span);
         self.findings
-            .push(Finding::error(self.path, what, remedy).at(Place::of(self.text, span)));
+            .push(Finding::error(self.path, what, remedy).at(place));
     }
 
     /// Notes an error about the file as a whole.

@@ -90,6 +90,8 @@ fn uids(text: &str) -> Option<Range<u32>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

@@ -1,5 +1,7 @@
 //! Packets over real socket pairs, good and foreign.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs::File;
 use std::io::Read;
 
