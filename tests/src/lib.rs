@@ -1,11 +1,19 @@
 //! What the tests of the house as a whole share: a stage to start servers on, real peers, clients, mail, sinks.
 //!
-//! The tests themselves are in `tests/*.rs`, one subject a file. Helpers answer `Result<_, Failure>`, so that a test reads
-//! as what it does; `?` ends it with the words of what went wrong.
+//! The tests themselves are in `tests/*.rs`, one subject a file. What is here answers `Result<_, Failure>`, so that a test
+//! reads as what it does; `?` ends it with the words of what went wrong.
+//!
+//! Never: a fixed pause, a fixed port, a file outside a temporary folder, a skipped test.
 
-pub mod wait;
+pub mod stage;
+pub mod definition;
 pub mod peers;
+pub mod sink;
+pub mod wire;
+pub mod mail;
+pub mod maildir;
 pub mod program;
+pub mod wait;
 
 /// What went wrong, in words for whoever reads a failed test.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,11 +1,17 @@
-//! Real mail servers to talk to, each in a folder and on a loopback port of its own.
+//! Real servers to talk to, each in a folder and on a loopback port of its own.
 //!
-//! | Peer | Started as | Needs |
+//! | Peer | Is | Needs |
 //! |---|---|---|
-//! | [`Postfix`] | `postfix -c DIR/etc start` | root |
+//! | [`Postfix`] | next hop, by smart host or MX, with TLS if told so | root |
+//! | [`Dovecot`] | LMTP into Maildirs | root |
+//! | [`Dns`] | nsd with a zone, unbound before it | |
 //!
 //! Each ends with its value. Never: a file outside the peer's folder, a service of the system, a fixed port.
 
+mod dns;
+mod dovecot;
 mod postfix;
 
+pub use dns::Dns;
+pub use dovecot::Dovecot;
 pub use postfix::Postfix;

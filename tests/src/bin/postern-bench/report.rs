@@ -5,9 +5,9 @@ use crate::rounds::{NullSample, SCENARIOS, Sample};
 use crate::{Failure, postfix};
 use std::path::Path;
 
-pub(crate) fn print(null: &[NullSample], samples: &[Sample], idles: &[Idle]) {
+pub(crate) fn print(alone: &[NullSample], samples: &[Sample], idles: &[Idle]) {
     println!("\nThe generator straight into the sink (nothing can be measured above this)");
-    for (title, rate, cpu) in null {
+    for (title, rate, cpu) in alone {
         println!("  {title}: {rate:.0} messages/s, {cpu:.3} ms of the generator's processor time a message");
     }
     println!("\nMedians of the rounds; Postfix {}; rates in messages/s, processor time of the whole server in ms a message", postfix::version());
@@ -74,12 +74,12 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// `FOLDER/bench-SECONDS.json` and `FOLDER/latest.json`.
-pub(crate) fn write(folder: &Path, null: &[NullSample], samples: &[Sample], idles: &[Idle]) -> Result<(), Failure> {
+pub(crate) fn write(folder: &Path, alone: &[NullSample], samples: &[Sample], idles: &[Idle]) -> Result<(), Failure> {
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
     let all = serde_json::json!({
         "time": seconds,
         "postfix": postfix::version(),
-        "generator_alone": null,
+        "generator_alone": alone,
         "samples": samples,
         "memory": idles,
     });
