@@ -15,9 +15,15 @@ build: ## build posternd, postern-vserver and postern
 run: build ## build, then run a demonstration with two servers on loopback, without root
 	@exec $(TARGET)/debug/postern demo --dir ./demo
 
-test: build ## run every test
+test: ## install what the tests need, build everything and run every test
+	@tests/tools
+	$(CARGO) build --quiet --workspace --bins
+	$(CARGO) test --workspace
 
-bench: ## measure against Postfix
+bench: ## measure against Postfix (BENCH_QUICK=1: a first look)
+	@tests/tools postfix
+	$(CARGO) build --quiet --release $(BINARIES) -p postern-tests --bins
+	@exec $(TARGET)/release/postern-bench
 
 man: build ## write the manual pages to target/man
 	$(TARGET)/debug/postern man $(TARGET)/man
