@@ -12,14 +12,34 @@
 //! Never: a socket, an async runtime, a policy. It blocks; it has its own threads; it knows nothing of SMTP but the
 //! shape of an envelope.
 
+mod spool;
+
+mod deposit;
+mod message;
+mod settings;
+
+mod chores;
+mod committer;
+mod damaged;
+mod epoch;
+mod evacuate;
+mod recover;
+
+mod room;
+mod shared;
+mod state;
+
+mod codec;
+mod record;
+mod scan;
+mod segment;
+
 mod disk;
 mod envelope;
 mod error;
 mod id;
-mod message;
-mod settings;
-mod spool;
 
+pub use deposit::Deposit;
 pub use disk::{Disk, DiskFile, OpenMode, RealDisk, Space};
 pub use envelope::{BodyKind, Envelope, LastTry, Notify, Recipient, RecipientStatus, Ret, Status};
 pub use error::Error;
@@ -28,4 +48,4 @@ pub use message::{
     Body, BodyFile, Committed, Damage, Due, Message, Recovered, Settlement, Summary,
 };
 pub use settings::{Reserve, Settings};
-pub use spool::{Deposit, Spool};
+pub use spool::Spool;

@@ -1,0 +1,231 @@
+//! Copies what is left in a segment to the end of the log, a little with each group, so that the file may be used anew.
+//!
+//! ```text
+//! accepted, still here in the index → copied, and its status behind it (the log is read in order)
+//! outcome, still here in the index  → copied
+//! gone, its message still readable in some segment → copied
+//! anything else                     → left behind
+//! ```
+//!
+//! The victim's mark counts as half copied until the file is wiped: every tombstone written meanwhile names it too.
+//!
+//! Never: a write. What is to be copied is handed to the committer, who puts it before the outcomes of its group.
+
+use crate::disk::DiskFile;
+use crate::record::{self, Header, Kind, read_marks, write_marks};
+use crate::scan::{Scan, Step};
+use crate::shared::{Shared, status_in};
+use crate::state::{Place, Settle};
+use crate::{Error, damaged};
+use std::sync::Arc;
+
+/// So much is copied with one group; larger only where one record is.
+const STEP: usize = 256 << 10;
+
+/// One record on its way forward.
+pub(crate) struct Copy {
+    pub(crate) header: Header,
+    pub(crate) record: Vec<u8>,
+    pub(crate) from: Place,
+    /// A tombstone's marks.
+    pub(crate) marks: Vec<u64>,
+}
+
+/// A segment being copied forward.
+pub(crate) struct Evacuation {
+    pub(crate) key: u32,
+    file: Arc<dyn DiskFile>,
+    mark: u64,
+    end: u64,
+    at: u64,
+    pub(crate) scanned: bool,
+}
+
+impl Evacuation {
+    pub(crate) fn begin(shared: &Shared, key: u32) -> Result<Evacuation, Error> {
+        let mut state = shared.state();
+        let file = state.file(key, &*shared.disk)?;
+        let (mark, end) = state
+            .segment(key)
+            .map_or((0, 0), |segment| (segment.mark, segment.end));
+        Ok(Evacuation {
+            key,
+            file,
+            mark,
+            end,
+            at: crate::segment::FIRST,
+            scanned: false,
+        })
+    }
+
+    /// The next records to copy; sets `scanned` once there are no more.
+    pub(crate) fn step(&mut self, shared: &Shared) -> Vec<Copy> {
+        let file = self.file.clone();
+        let mut scan = Scan::from(&*file, self.mark, self.end, self.at);
+        let mut copies = Vec::new();
+        let mut size = 0;
+        while size < STEP {
+            match scan.step() {
+                Step::Found { offset, header } => {
+                    let before = copies.len();
+                    self.consider(shared, offset, header, scan.head(), &mut copies);
+                    size += copies[before..]
+                        .iter()
+                        .map(|copy| copy.record.len())
+                        .sum::<usize>();
+                }
+                Step::Damaged { .. } => {}
+                Step::End { .. } => {
+                    self.scanned = true;
+                    break;
+                }
+            }
+        }
+        self.at = scan.position();
+        copies
+    }
+
+    fn consider(
+        &self,
+        shared: &Shared,
+        offset: u64,
+        header: Header,
+        head: &[u8],
+        copies: &mut Vec<Copy>,
+    ) {
+        let from = Place {
+            segment: self.key,
+            offset: offset as u32,
+            length: header.record_len() as u32,
+        };
+        if header.kind == Kind::Gone {
+            copies.extend(tombstone(shared, header, head, from));
+            return;
+        }
+        let (here, status) = {
+            let state = shared.state();
+            let Some(entry) = state.index.get(&header.id) else {
+                return;
+            };
+            match header.kind {
+                Kind::Accepted => (entry.record == from, entry.status),
+                // A message still in this segment was met before, and took its status along.
+                _ => (
+                    entry.status == from && entry.record.segment != self.key,
+                    Place::NOWHERE,
+                ),
+            }
+        };
+        if !here {
+            return;
+        }
+        let Some(record) = self.whole(&header, from) else {
+            return;
+        };
+        copies.push(Copy {
+            header,
+            record,
+            from,
+            marks: Vec::new(),
+        });
+        if !status.is_nowhere() {
+            copies.extend(status_of(shared, header.id, status));
+        }
+    }
+
+    /// The record's bytes, where they are all right.
+    fn whole(&self, header: &Header, from: Place) -> Option<Vec<u8>> {
+        let mut record = vec![0u8; from.length as usize];
+        let count = self
+            .file
+            .read_at(&mut record, u64::from(from.offset))
+            .ok()?;
+        let body = record::HEADER..record::HEADER + header.inline_len() as usize;
+        let right = count == record.len()
+            && (header.body_in_file
+                || header.kind != Kind::Accepted
+                || crc32fast::hash(&record[body]) == header.body_crc);
+        right.then_some(record)
+    }
+
+    /// All copies are durable. What could not be copied is looked at one by one: a damaged message is set aside and
+    /// leaves the queue, its tombstone in the result.
+    pub(crate) fn finish(self, shared: &Shared) -> Vec<Settle> {
+        let mut state = shared.state();
+        let left = match state.segment(self.key) {
+            Some(segment) if segment.live > 0 => state.held_in(self.key),
+            _ => Vec::new(),
+        };
+        let mut lost = Vec::new();
+        let mut stuck = false;
+        for id in left {
+            let Some(entry) = state.index.get(&id).copied() else {
+                continue;
+            };
+            if entry.status.segment == self.key {
+                state.drop_status(id, entry.status);
+            }
+            if entry.record.segment == self.key {
+                match self.set_aside(shared, id, entry.record) {
+                    true => lost.extend(state.remove(id)),
+                    false => stuck = true,
+                }
+            }
+        }
+        state.end_victim(self.key, stuck);
+        lost
+    }
+
+    /// Whether the message was really damaged, and is set aside.
+    fn set_aside(&self, shared: &Shared, id: u64, place: Place) -> bool {
+        let (offset, length) = (u64::from(place.offset), u64::from(place.length));
+        let stretch = damaged::Stretch {
+            mark: self.mark,
+            offset,
+            length,
+            id: Some(id),
+        };
+        let why = "its checksum did not match when its segment was to be used anew";
+        damaged::set_aside(&*shared.disk, &shared.folders, &*self.file, &stretch, why).is_some()
+    }
+}
+
+/// A tombstone goes along while some segment still shows its message.
+fn tombstone(shared: &Shared, header: Header, head: &[u8], from: Place) -> Option<Copy> {
+    let state = shared.state();
+    let marks: Vec<u64> = read_marks(head)
+        .filter(|&mark| state.unwiped(mark))
+        .collect();
+    drop(state);
+    if marks.is_empty() {
+        return None;
+    }
+    let mut record = vec![0u8; record::HEADER];
+    write_marks(&mut record, marks.iter().copied());
+    let head_len = (record.len() - record::HEADER) as u32;
+    record::pad(&mut record);
+    Some(Copy {
+        header: Header { head_len, ..header },
+        record,
+        from,
+        marks,
+    })
+}
+
+/// The status of a message that is being copied.
+fn status_of(shared: &Shared, id: u64, place: Place) -> Option<Copy> {
+    let mut state = shared.state();
+    let file = state.file(place.segment, &*shared.disk).ok()?;
+    let mark = state.segment(place.segment)?.mark;
+    drop(state);
+    let mut record = vec![0u8; place.length as usize];
+    file.read_at(&mut record, u64::from(place.offset)).ok()?;
+    status_in(&record, id, mark)?;
+    let header = Header::parse(record.first_chunk()?)?;
+    Some(Copy {
+        header,
+        record,
+        from: place,
+        marks: Vec::new(),
+    })
+}
