@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write;
 
 /// `class.subject.detail` (RFC 3463 §2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,11 +55,16 @@ impl Reply {
         let mut lines = self.text.split('\n').peekable();
         while let Some(line) = lines.next() {
             let mark = if lines.peek().is_some() { '-' } else { ' ' };
-            out.extend_from_slice(format!("{}{mark}", self.code).as_bytes());
+            // A Vec takes all that is written to it.
+            let _ = write!(out, "{}{mark}", self.code);
             if let Some(enhanced) = self.enhanced {
-                out.extend_from_slice(format!("{enhanced} ").as_bytes());
+                let _ = write!(out, "{enhanced} ");
             }
-            out.extend_from_slice(line.as_bytes());
+            // Whatever a text was made from, it cannot speak for us.
+            out.extend(
+                line.bytes()
+                    .map(|byte| if byte.is_ascii_control() { b'?' } else { byte }),
+            );
             out.extend_from_slice(b"\r\n");
         }
     }
@@ -67,7 +73,14 @@ impl Reply {
 impl std::str::FromStr for EnhancedCode {
     type Err = ();
     fn from_str(text: &str) -> Result<EnhancedCode, ()> {
-        let mut parts = text.split('.').map(|part| part.parse::<u16>().ok());
+        let number = |part: &str| {
+            if part.bytes().all(|byte| byte.is_ascii_digit()) {
+                part.parse::<u16>().ok()
+            } else {
+                None
+            }
+        };
+        let mut parts = text.split('.').map(number);
         match (
             parts.next().flatten(),
             parts.next().flatten(),
@@ -88,6 +101,13 @@ impl fmt::Display for EnhancedCode {
     }
 }
 
+/// Code, enhanced code, text.
+impl From<(u16, &str, &'static str)> for Reply {
+    fn from((code, enhanced, text): (u16, &str, &'static str)) -> Reply {
+        Reply::new(code, enhanced, text)
+    }
+}
+
 /// On one line, as logs and notices show it: `550 5.7.1 Unable to relay`.
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,5 +119,51 @@ impl fmt::Display for Reply {
             .split('\n')
             .filter(|line| !line.is_empty())
             .try_for_each(|line| write!(f, " {line}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(reply: &Reply) -> String {
+        let mut out = Vec::new();
+        reply.write_to(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn wire_form() {
+        assert_eq!(
+            wire(&Reply::new(550, "5.7.1", "Unable to relay")),
+            "550 5.7.1 Unable to relay\r\n"
+        );
+        assert_eq!(
+            wire(&Reply::new(250, "2.0.0", "a\nb\nc")),
+            "250-2.0.0 a\r\n250-2.0.0 b\r\n250 2.0.0 c\r\n"
+        );
+        assert_eq!(wire(&Reply::plain(354, "Go")), "354 Go\r\n");
+        assert_eq!(
+            wire(&Reply::new(550, "", "x\r250 no\0")),
+            "550 x?250 no?\r\n"
+        );
+    }
+
+    #[test]
+    fn enhanced_codes() {
+        assert_eq!("5.7.11".parse(), Ok(EnhancedCode(5, 7, 11)));
+        for text in [
+            "", "5", "5.7", "3.1.1", "5.7.1.1", "5.7.1000", "5.-1.1", "5.+1.1", "x.y.z", "5..1",
+        ] {
+            assert_eq!(text.parse::<EnhancedCode>(), Err(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn on_one_line() {
+        assert_eq!(
+            Reply::new(451, "4.3.0", "a\nb").to_string(),
+            "451 4.3.0 a b"
+        );
     }
 }
