@@ -28,7 +28,7 @@ pub use domains::DomainSet;
 pub use entry::{Entry, EntryError, EntryKind, Origin};
 pub use grants::{Grant, GrantError, Grants, Login, Who};
 pub use limits::{ClientKey, Full, Occupancy, OccupancyLimits, Rate, RateBook};
-pub use list::{Found, List, Matched, Mode, NameFacts, ResolvedHosts};
+pub use list::{Found, List, Matched, Mode, NameFacts, ResolvedHosts, Share};
 pub use lockout::{Lockout, LockoutRule};
 pub use relay::{RelayQuestion, RelayRule};
 pub use sender::{AnonymousLocalSender, SenderQuestion, SenderRule};

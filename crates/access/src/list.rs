@@ -90,6 +90,15 @@ impl ResolvedHosts {
     }
 }
 
+/// A part of the Internet, from 0 (nobody) to 1 (everyone).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share {
+    /// Of all IPv4 addresses.
+    pub v4: f64,
+    /// Of all global IPv6 addresses (2000::/3).
+    pub v6: f64,
+}
+
 /// What an entry that was found matches; borrowed from the list where it is a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matched<'a> {
@@ -240,11 +249,14 @@ impl List {
         None
     }
 
-    /// Whether the networks together cover every IPv4 or every IPv6 address; one such family is enough.
-    ///
-    /// So `0.0.0.0/0`, `::/0`, their halves, quarters and any other way of writing everyone are seen.
-    pub fn covers_everyone(&self) -> bool {
-        self.v4.cover() == Some(u32::MAX) || self.v6.cover() == Some(u128::MAX)
+    /// How much of the Internet the networks cover together, however they are written: halves add up to a whole.
+    pub fn share(&self) -> Share {
+        // 2000::/3 is all of the IPv6 Internet there is.
+        let global = (0x2000u128 << 112, 0x3fffu128 << 112 | u128::MAX >> 16);
+        Share {
+            v4: self.v4.covered(0, u32::MAX) as f64 / 2f64.powi(32),
+            v6: self.v6.covered(global.0, global.1) as f64 / 2f64.powi(125),
+        }
     }
 
     /// Decides by `mode`, and reports the entry to `trail` under the name of `rule`.
@@ -298,21 +310,19 @@ trait Key: Copy + Ord {
     const BITS: u8;
     /// The last address of the network of `length` bits that begins at `self`.
     fn last(self, length: u8) -> Self;
-    /// The next address; `None` past the highest.
-    fn next(self) -> Option<Self>;
-    const ZERO: Self;
+    /// How far `self` is beyond `from`.
+    fn distance(self, from: Self) -> u128;
 }
 
 macro_rules! key {
     ($number:ty) => {
         impl Key for $number {
             const BITS: u8 = <$number>::BITS as u8;
-            const ZERO: $number = 0;
             fn last(self, length: u8) -> $number {
                 self | <$number>::MAX.checked_shr(u32::from(length)).unwrap_or(0)
             }
-            fn next(self) -> Option<$number> {
-                self.checked_add(1)
+            fn distance(self, from: $number) -> u128 {
+                u128::from(self - from)
             }
         }
     };
@@ -388,20 +398,19 @@ impl<K: Key> Ranges<K> {
         }
     }
 
-    /// The last address such that all up to it are covered without a gap.
-    fn cover(&self) -> Option<K> {
-        let mut covered: Option<K> = None;
-        for (start, rest) in self.starts.iter().zip(&self.rest) {
-            let next = match covered {
-                None => K::ZERO,
-                Some(last) => last.next()?,
-            };
-            if *start > next {
-                return covered;
-            }
-            covered = covered.max(Some(start.last(rest.length)));
-        }
-        covered
+    /// How many addresses from `low` to `high` are in one of the networks.
+    fn covered(&self, low: K, high: K) -> u128 {
+        // The outermost networks are apart; those inside them add nothing.
+        let outermost = self
+            .starts
+            .iter()
+            .zip(&self.rest)
+            .filter(|(_, rest)| rest.parent == Rest::NO_PARENT);
+        outermost
+            .map(|(start, rest)| (low.max(*start), high.min(start.last(rest.length))))
+            .filter(|(first, last)| first <= last)
+            .map(|(first, last)| last.distance(first).saturating_add(1))
+            .fold(0u128, u128::saturating_add)
     }
 }
 

@@ -1,1 +1,291 @@
-//! To come.
+//! Where two settings meet: what is wrong, or unwise, though each alone is well written.
+//!
+//! Never: a file, a look-up; whether a key fits its certificate is found when both are opened.
+
+use postern_access::{Entry, EntryKind, List, Mode};
+use postern_hosting::TlsMode;
+
+use crate::load::Definition;
+use crate::reader::Reader;
+use crate::settings::Section;
+use crate::{Authentication, Relay};
+
+pub(crate) fn check(reader: &mut Reader<'_>, definition: &Definition) {
+    required(reader, definition);
+    tls(reader, definition);
+    logins(reader, definition);
+    open_relay(reader, &definition.relay);
+    domains(reader, definition);
+    messages(reader, definition);
+    delivery(reader, definition);
+}
+
+/// What has no default.
+fn required(reader: &mut Reader<'_>, definition: &Definition) {
+    let general = reader.span_of_section(Section::General);
+    if reader.span_of(Section::General, "fqdn").is_none() {
+        let remedy = "write fqdn = \"mx1.example.com\", the server's whole name in the DNS";
+        reader.error(
+            general.clone(),
+            "[general] has no `fqdn`: the server would not know its own name",
+            remedy,
+        );
+    }
+    let remedy = "write listen = [\"192.0.2.10:25\"], with an address of this host and a port";
+    match reader.span_of(Section::General, "listen") {
+        None => reader.error(
+            general,
+            "[general] has no `listen`: the server would be reached by nobody",
+            remedy,
+        ),
+        Some(span) if definition.general.listen.is_empty() => {
+            // An entry that was not understood has its own finding; the empty list has none yet.
+            reader.error(span, "`listen` names no address", remedy);
+        }
+        Some(_) => {}
+    }
+}
+
+fn tls(reader: &mut Reader<'_>, definition: &Definition) {
+    if !definition.tls.certificates.is_empty() {
+        return;
+    }
+    // A pair that was not understood has its own finding.
+    if reader
+        .span_of(Section::Tls, "certificates")
+        .is_some_and(|span| span.len() > 2)
+    {
+        return;
+    }
+    const REMEDY: &str =
+        "write certificates = [{ certificate = \"….pem\", key = \"….pem\" }] in [access.tls]";
+    let listen = reader.span_of(Section::General, "listen");
+    if definition.tls.require {
+        let span = reader.span_of(Section::Tls, "require");
+        reader.error(
+            span,
+            "a secure channel is required, and there is no certificate to make one",
+            REMEDY,
+        );
+    }
+    let any = |mode: TlsMode| {
+        definition
+            .general
+            .listen
+            .iter()
+            .any(|identity| identity.tls == mode)
+    };
+    if any(TlsMode::Implicit) {
+        reader.error(
+            listen,
+            "an identity with tls = \"implicit\" needs a certificate, and there is none",
+            REMEDY,
+        );
+    } else if any(TlsMode::Starttls) {
+        let remedy = format!("{REMEDY}, or tls = \"none\" on the identity if that is meant");
+        reader.warn(
+            listen,
+            "there is no certificate: STARTTLS is not offered, all mail and logins travel in clear",
+            remedy,
+        );
+    }
+}
+
+fn logins(reader: &mut Reader<'_>, definition: &Definition) {
+    let Authentication {
+        anonymous,
+        basic,
+        basic_requires_tls,
+        accounts,
+        ..
+    } = &definition.authentication;
+    let written =
+        |reader: &Reader<'_>, name: &'static str| reader.span_near(Section::Authentication, name);
+    if accounts.is_empty() {
+        if !anonymous {
+            let span = written(reader, "anonymous");
+            let remedy =
+                "write accounts = [{ file = \"PATH\" }], or anonymous = true for a gateway";
+            reader.warn(
+                span,
+                "nobody can send: there are no accounts, and anonymous is false",
+                remedy,
+            );
+        }
+        return;
+    }
+    let span = written(reader, "accounts");
+    let can_tls = !definition.tls.certificates.is_empty()
+        && definition
+            .general
+            .listen
+            .iter()
+            .any(|identity| identity.tls != TlsMode::None);
+    if !basic {
+        reader.warn(
+            span,
+            "nobody can log in: basic is false, and nothing else is offered",
+            "write basic = true",
+        );
+    } else if *basic_requires_tls && !can_tls {
+        let remedy = "give it a certificate in [access.tls] and an identity with TLS";
+        reader.warn(
+            span,
+            "nobody can log in: basic_requires_tls is true, and there is no TLS",
+            remedy,
+        );
+    } else if !basic_requires_tls && !loopback_only(definition) {
+        let span = written(reader, "basic_requires_tls");
+        reader.warn(
+            span,
+            "passwords may travel in clear: basic_requires_tls is false",
+            "write basic_requires_tls = true",
+        );
+    }
+}
+
+fn loopback_only(definition: &Definition) -> bool {
+    definition
+        .general
+        .listen
+        .iter()
+        .all(|identity| identity.address.ip().is_loopback())
+}
+
+fn open_relay(reader: &mut Reader<'_>, relay: &Relay) {
+    const REMEDY: &str =
+        "list only the computers that may relay; if everyone is meant, write allow_everyone = true";
+    let list = List::new(&relay.list);
+    let share = list.share();
+    let (span, what) = match relay.mode {
+        Mode::Only if share.v4 >= 0.25 || share.v6 >= 0.25 => {
+            let span = widest(reader, relay).or_else(|| reader.span_of(Section::Relay, "list"));
+            (
+                span,
+                "this list would relay for everyone: it holds a quarter of the Internet or more"
+                    .to_owned(),
+            )
+        }
+        Mode::AllExcept if relay.list.is_empty() => (
+            reader.span_of(Section::Relay, "mode"),
+            "this would relay for everyone: all may, and no exception is listed".to_owned(),
+        ),
+        Mode::AllExcept if share.v4 < 1.0 || share.v6 < 1.0 => {
+            let what = "this would relay for everyone who is not listed: for the Internet, that is"
+                .to_owned();
+            (reader.span_of(Section::Relay, "mode"), what)
+        }
+        _ => return wide_entries(reader, relay),
+    };
+    if relay.allow_everyone {
+        reader.warn(
+            span,
+            "this server relays for everyone",
+            "remove allow_everyone unless no stranger can connect",
+        );
+    } else {
+        reader.error(span, what, REMEDY);
+    }
+}
+
+fn widest(reader: &Reader<'_>, relay: &Relay) -> Option<std::ops::Range<usize>> {
+    let wide: Vec<&Entry> = relay.list.iter().filter(|entry| is_wide(entry)).collect();
+    match wide.as_slice() {
+        [one] => reader.span_of_line_in(Section::Relay, "list", one.origin.line()),
+        _ => None,
+    }
+}
+
+/// Not everyone, but more computers than anybody has.
+fn wide_entries(reader: &mut Reader<'_>, relay: &Relay) {
+    if relay.mode != Mode::Only {
+        return;
+    }
+    for entry in relay.list.iter().filter(|entry| is_wide(entry)) {
+        let span = reader.span_of_line_in(Section::Relay, "list", entry.origin.line());
+        let what = format!(
+            "{} is a large part of the Internet, and may relay",
+            entry.kind
+        );
+        reader.warn(span, what, "write the networks you know");
+    }
+}
+
+fn is_wide(entry: &Entry) -> bool {
+    match entry.kind {
+        EntryKind::Network(ipnet::IpNet::V4(net)) => net.prefix_len() < 8,
+        EntryKind::Network(ipnet::IpNet::V6(net)) => {
+            // fc00::/7 and fe80::/10 are nobody's on the Internet.
+            let private = net.addr().is_unique_local() || net.addr().is_unicast_link_local();
+            net.prefix_len() < 20 && !(private && net.prefix_len() >= 7)
+        }
+        _ => false,
+    }
+}
+
+fn domains(reader: &mut Reader<'_>, definition: &Definition) {
+    let local = definition.delivery.local_domains();
+    for (name, _) in &definition.relay.domains {
+        if local.contains(name) {
+            let span = reader.span_of(Section::Relay, "domains");
+            reader.warn(
+                span,
+                format!("{name} is a local domain too; as a relay domain it counts for nothing"),
+                "keep one of the two",
+            );
+        }
+    }
+}
+
+fn messages(reader: &mut Reader<'_>, definition: &Definition) {
+    let messages = &definition.messages;
+    if messages.max_session_size < messages.max_message_size {
+        let span = reader
+            .span_of(Section::Messages, "max_session_size")
+            .or_else(|| reader.span_of(Section::Messages, "max_message_size"));
+        let what = "max_session_size is smaller than max_message_size: the largest message could never come";
+        reader.error(
+            span,
+            what,
+            "write a larger max_session_size, or a smaller max_message_size",
+        );
+    }
+    // RFC 5321 §4.5.3.1.7: 64 KiB at least must be taken.
+    if messages.max_message_size < 64 << 10 {
+        let span = reader.span_of(Section::Messages, "max_message_size");
+        reader.warn(
+            span,
+            "every server should take messages of 64 KiB at least",
+            "write \"64 KiB\" or more",
+        );
+    }
+}
+
+fn delivery(reader: &mut Reader<'_>, definition: &Definition) {
+    let delivery = &definition.delivery;
+    let pairs = [
+        (
+            delivery.delay_notice,
+            delivery.expire,
+            "delay_notice",
+            "expire",
+        ),
+        (
+            delivery.local_delay_notice,
+            delivery.local_expire,
+            "local_delay_notice",
+            "local_expire",
+        ),
+    ];
+    for (notice, expire, notice_name, expire_name) in pairs {
+        let span = reader
+            .span_of(Section::Delivery, notice_name)
+            .or_else(|| reader.span_of(Section::Delivery, expire_name));
+        if notice >= expire && span.is_some() {
+            let what = format!(
+                "{notice_name} is not before {expire_name}: the notice would never be sent"
+            );
+            reader.warn(span, what, format!("write a shorter {notice_name}"));
+        }
+    }
+}

@@ -1,10 +1,10 @@
 //! [messages]: how much, how many, and what becomes of the odd ones.
 
-use std::time::Duration;
-
 use postern_access::Rate;
 
+use crate::reader::{Fields, Node, Reader};
 use crate::target::SmartHost;
+use crate::values::{Misfit, clip, is_domain, rate};
 
 /// The section's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,7 +84,98 @@ pub struct RatePair {
     pub recipients: Option<Rate>,
 }
 
-impl RatePair {
-    /// The longest time a rate may be over.
-    pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 86_400);
+impl Messages {
+    pub(crate) fn read(fields: &mut Fields<'_, '_, '_>) -> Messages {
+        let mut read = Messages::default();
+        fields.set(&mut read.max_message_size, "max_message_size", Reader::size);
+        fields.set(&mut read.max_session_size, "max_session_size", Reader::size);
+        let counts = [
+            (
+                &mut read.max_messages_per_connection,
+                "max_messages_per_connection",
+                1..=u32::MAX,
+            ),
+            (
+                &mut read.max_messages_per_session,
+                "max_messages_per_session",
+                1..=u32::MAX,
+            ),
+            // RFC 5321 §4.5.3.1.8: a minimum of 100 recipients must be taken.
+            (&mut read.max_recipients, "max_recipients", 100..=1_000_000),
+            (&mut read.max_errors, "max_errors", 1..=u32::MAX),
+            (&mut read.max_hops, "max_hops", 1..=1000),
+        ];
+        for (into, name, range) in counts {
+            fields.set(into, name, |reader, node| reader.number(node, range));
+        }
+        fields.set_some(&mut read.ndr_copy_to, "ndr_copy_to", mailbox);
+        fields.set(&mut read.badmail, "badmail", |reader, node| {
+            reader.word(node, &[("kept", Badmail::Kept)])
+        });
+        fields.set_some(&mut read.unresolved_to, "unresolved_to", |reader, node| {
+            let host = reader.parsed(node, "\"mail.example.net:25\"", SmartHost::parse)?;
+            reader.not_yet(
+                node.span(),
+                "sending unknown recipients to another host",
+                "remove it: they are refused",
+            );
+            Some(host)
+        });
+        let words = [
+            ("refuse", BareNewline::Refuse),
+            ("convert", BareNewline::Convert),
+        ];
+        fields.set(&mut read.bare_newline, "bare_newline", |reader, node| {
+            reader.word(node, &words)
+        });
+        fields.set_some(&mut read.anonymous_rate, "anonymous_rate", rates);
+        fields.set_some(&mut read.account_rate, "account_rate", rates);
+        read
+    }
+}
+
+/// One whole address.
+fn mailbox<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<String> {
+    reader.parsed(node, "\"postmaster@example.com\"", |text| {
+        match text.rsplit_once('@') {
+            Some((local, domain))
+                if !local.is_empty()
+                    && local.len() <= 64
+                    && !local.contains([' ', '<', '>', '@'])
+                    && is_domain(domain) =>
+            {
+                Ok(text.to_owned())
+            }
+            _ => Err(Misfit::new(
+                format!("`{}` is not an address", clip(text)),
+                "write \"postmaster@example.com\"",
+            )),
+        }
+    })
+}
+
+fn rates<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<RatePair> {
+    const EXAMPLE: &str = "\"100/1h\", or { messages = \"100/1h\", recipients = \"500/1h\" }";
+    if node.get_ref().as_str().is_some() {
+        let messages = reader.parsed(node, EXAMPLE, rate)?;
+        return Some(RatePair {
+            messages: Some(messages),
+            recipients: None,
+        });
+    }
+    let table = reader.table(node, &["messages", "recipients"], EXAMPLE)?;
+    let mut one = |name: &str| {
+        table
+            .get(name)
+            .and_then(|node| reader.parsed(node, "\"100/1h\"", rate))
+    };
+    let pair = RatePair {
+        messages: one("messages"),
+        recipients: one("recipients"),
+    };
+    if table.is_empty() {
+        reader.error(node.span(), "a rate of nothing", format!("write {EXAMPLE}"));
+        return None;
+    }
+    Some(pair)
 }

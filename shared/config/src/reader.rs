@@ -1,11 +1,636 @@
-//! Walks the parsed text.
+//! Walks a parsed definition: each value with its place, findings collected instead of stopping at the first.
+//!
+//! A section file asks for its settings by name through [`Fields`]; a value that does not fit is a finding, and the
+//! default stays. What was not asked for is an unknown key.
+//!
+//! Never: an opinion on what a value means; that is the section's, or `checks.rs`'s where two values meet.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use postern_hosting::Finding;
+use postern_hosting::{Finding, Place, Severity};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-use crate::Definition;
+use crate::nearest::nearest;
+use crate::settings::{SETTINGS, Section};
+use crate::values::{self, Misfit, clip};
 
-pub(crate) fn read(_text: &str, _path: &Path) -> (Option<Definition>, Vec<Finding>) {
-    (Some(Definition::default()), Vec::new())
+/// A value with its place in the text.
+pub(crate) type Node<'t> = Spanned<DeValue<'t>>;
+
+/// The text being read, and what was found wrong in it so far.
+pub(crate) struct Reader<'t> {
+    text: &'t str,
+    path: &'t Path,
+    findings: Vec<Finding>,
+    /// Findings beyond the bound.
+    unsaid: usize,
+    line_starts: Vec<usize>,
+    /// Where each setting that was written stands: its value.
+    written: HashMap<(Section, &'static str), Range<usize>>,
+    /// Where each section that was written begins.
+    sections: HashMap<Section, Range<usize>>,
+}
+
+impl<'t> Reader<'t> {
+    /// Findings shown of one file at most. They travel in one packet of 64 KiB.
+    const MOST: usize = 50;
+    /// No time in a definition is longer: what is added to a clock must not run over.
+    const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+
+    pub(crate) fn new(text: &'t str, path: &'t Path) -> Reader<'t> {
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let line_starts = std::iter::once(0)
+            .chain(newlines.map(|(at, _)| at + 1))
+            .collect();
+        Reader {
+            text,
+            path,
+            findings: Vec::new(),
+            unsaid: 0,
+            line_starts,
+            written: HashMap::new(),
+            sections: HashMap::new(),
+        }
+    }
+
+    /// The whole text as a table; all that is no TOML is found at once.
+    pub(crate) fn parse(&mut self) -> Option<DeTable<'t>> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in &errors {
+            let span = error.span().unwrap_or(0..0);
+            let remedy = syntax_remedy(
+                error.message(),
+                self.text.get(span.clone()).unwrap_or_default(),
+            );
+            self.error(span, format!("not TOML: {}", error.message()), remedy);
+        }
+        errors.is_empty().then(|| table.into_inner())
+    }
+
+    /// The findings in the order of the text.
+    pub(crate) fn finish(mut self) -> Vec<Finding> {
+        self.findings.sort_by_key(|finding| {
+            finding
+                .place
+                .map_or((0, 0), |place| (place.start, place.end))
+        });
+        if self.unsaid > 0 {
+            let what = format!("{} more findings are not shown", self.unsaid);
+            let more = Finding::error(self.path, what, "mend those above first");
+            self.findings.push(more);
+        }
+        self.findings
+    }
+
+    /// The line a byte is in, 1-based.
+    pub(crate) fn line(&self, at: usize) -> u32 {
+        self.line_starts
+            .partition_point(|start| *start <= at)
+            .try_into()
+            .unwrap_or(u32::MAX)
+    }
+
+    /// Where the value of a setting stands, if it was written.
+    pub(crate) fn span_of(&self, section: Section, name: &'static str) -> Option<Range<usize>> {
+        self.written.get(&(section, name)).cloned()
+    }
+
+    /// Where a finding about something that is not there belongs: the section's header, or the whole file.
+    pub(crate) fn span_of_section(&self, section: Section) -> Option<Range<usize>> {
+        self.sections.get(&section).cloned()
+    }
+
+    /// Where a member of a list stands, by its line: the line's own part, or the whole list where it is in one line.
+    pub(crate) fn span_of_line_in(
+        &self,
+        section: Section,
+        name: &'static str,
+        line: u32,
+    ) -> Option<Range<usize>> {
+        let whole = self.span_of(section, name)?;
+        let start = *self
+            .line_starts
+            .get(usize::try_from(line).ok()?.checked_sub(1)?)?;
+        let text = self.text.get(start..)?.lines().next()?;
+        let (from, to) = (
+            start + text.len() - text.trim_start().len(),
+            start + text.trim_end().len(),
+        );
+        let within = from >= whole.start && to <= whole.end;
+        Some(if within { from..to } else { whole })
+    }
+
+    /// Where a setting stands, or else its section.
+    pub(crate) fn span_near(&self, section: Section, name: &'static str) -> Option<Range<usize>> {
+        self.span_of(section, name)
+            .or_else(|| self.span_of_section(section))
+    }
+
+    pub(crate) fn error(
+        &mut self,
+        span: impl Into<Option<Range<usize>>>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.find(Severity::Error, span.into(), what.into(), remedy.into());
+    }
+
+    pub(crate) fn warn(
+        &mut self,
+        span: impl Into<Option<Range<usize>>>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.find(Severity::Warning, span.into(), what.into(), remedy.into());
+    }
+
+    pub(crate) fn misfit(&mut self, span: Range<usize>, misfit: Misfit) {
+        self.error(span, misfit.what, misfit.remedy);
+    }
+
+    /// A value this build cannot honour: said, never ignored.
+    pub(crate) fn not_yet(&mut self, span: Range<usize>, what: &str, remedy: impl Into<String>) {
+        self.error(span, format!("{what}: this build cannot do it yet"), remedy);
+    }
+
+    fn find(
+        &mut self,
+        severity: Severity,
+        span: Option<Range<usize>>,
+        what: String,
+        remedy: String,
+    ) {
+        if self.findings.len() >= Self::MOST {
+            self.unsaid += 1;
+            return;
+        }
+        let finding = Finding::error(self.path, what, remedy).with_severity(severity);
+        self.findings.push(match span {
+            Some(span) => finding.at(Place::of(self.text, span)),
+            None => finding,
+        });
+    }
+}
+
+/// What to write where the text is no TOML, for the slips that are made most.
+fn syntax_remedy(message: &str, found: &str) -> String {
+    let word = found.lines().next().unwrap_or_default().trim();
+    if message.contains("duplicate key") {
+        return "keep one of the two".to_owned();
+    }
+    if message.contains("must be quoted") && !word.is_empty() && !word.contains('"') {
+        return format!("write \"{}\"", clip(word));
+    }
+    "text stands in quotes, lists in [ ], tables in { }; see https://toml.io".to_owned()
+}
+
+/// What kind of value this is, in words.
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// Single values. Each answers `None` after having found fault.
+impl<'t> Reader<'t> {
+    fn wrong_kind(&mut self, node: &Node<'t>, wanted: &str, example: &str) {
+        self.error(
+            node.span(),
+            format!("{wanted} is wanted here, not {}", kind(node.get_ref())),
+            format!("write {example}"),
+        );
+    }
+
+    /// Text in quotes; control characters are never meant.
+    pub(crate) fn text<'d>(&mut self, node: &'d Node<'t>, example: &str) -> Option<&'d str> {
+        let Some(text) = node.get_ref().as_str() else {
+            self.wrong_kind(node, "text", example);
+            return None;
+        };
+        if text.contains(char::is_control) {
+            self.error(
+                node.span(),
+                "there is a control character in the text",
+                "remove it",
+            );
+            return None;
+        }
+        Some(text)
+    }
+
+    /// Text that `parse` understands.
+    pub(crate) fn parsed<T>(
+        &mut self,
+        node: &Node<'t>,
+        example: &str,
+        parse: impl FnOnce(&str) -> Result<T, Misfit>,
+    ) -> Option<T> {
+        match parse(self.text(node, example)?) {
+            Ok(value) => Some(value),
+            Err(misfit) => {
+                self.misfit(node.span(), misfit);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn truth(&mut self, node: &Node<'t>) -> Option<bool> {
+        let truth = node.get_ref().as_bool();
+        if truth.is_none() {
+            self.wrong_kind(node, "true or false", "true or false, without quotes");
+        }
+        truth
+    }
+
+    /// A whole number within `range`.
+    pub(crate) fn number(&mut self, node: &Node<'t>, range: RangeInclusive<u32>) -> Option<u32> {
+        let (least, most) = (*range.start(), *range.end());
+        let Some(integer) = node.get_ref().as_integer() else {
+            self.wrong_kind(node, "a whole number", "a whole number, without quotes");
+            return None;
+        };
+        let number = i128::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i128::MAX);
+        let fit = u32::try_from(number)
+            .ok()
+            .filter(|number| range.contains(number));
+        if fit.is_none() {
+            let bound = match number < i128::from(least) {
+                true => format!("write {least} or more"),
+                false => format!("write {most} or less"),
+            };
+            self.error(
+                node.span(),
+                format!("{} is out of bounds", clip(&integer.to_string())),
+                bound,
+            );
+        }
+        fit
+    }
+
+    /// A size of at least one byte.
+    pub(crate) fn size(&mut self, node: &Node<'t>) -> Option<u64> {
+        if let Some(number) = node.get_ref().as_integer() {
+            let remedy = format!(
+                "write the unit too, in quotes: \"{} B\", or as \"25 MB\"",
+                clip(number.as_str())
+            );
+            self.error(node.span(), "a size without a unit", remedy);
+            return None;
+        }
+        let size = self.parsed(node, "a size in quotes, such as \"25 MB\"", values::size)?;
+        if size == 0 {
+            self.error(
+                node.span(),
+                "a size of nothing lets nothing through",
+                "write a size such as \"25 MB\"",
+            );
+            return None;
+        }
+        Some(size)
+    }
+
+    /// A time of at least `least`, and of ten years at most.
+    pub(crate) fn time(&mut self, node: &Node<'t>, least: Duration) -> Option<Duration> {
+        if let Some(number) = node.get_ref().as_integer() {
+            let number = clip(number.as_str());
+            let remedy = format!("write the unit too, in quotes: \"{number}s\" or \"{number}m\"");
+            self.error(node.span(), "a time without a unit", remedy);
+            return None;
+        }
+        let time = self.parsed(node, "a time in quotes, such as \"10m\"", values::time)?;
+        if time < least {
+            self.error(
+                node.span(),
+                "the time is too short",
+                format!("write \"{}\" or more", values::show_time(least)),
+            );
+            return None;
+        }
+        if time > Self::LONGEST {
+            self.error(
+                node.span(),
+                "the time is longer than ten years",
+                "write a shorter one",
+            );
+            return None;
+        }
+        Some(time)
+    }
+
+    /// One of a few words.
+    pub(crate) fn word<T: Copy>(
+        &mut self,
+        node: &Node<'t>,
+        words: &[(&'static str, T)],
+    ) -> Option<T> {
+        let quoted = words
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let text = self.text(node, &quoted)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*value);
+        }
+        let remedy = match nearest(text, words.iter().map(|(word, _)| *word)) {
+            Some(word) => format!("write \"{word}\""),
+            None if words.len() == 1 => format!("write {quoted}"),
+            None => format!("write one of {quoted}"),
+        };
+        self.error(
+            node.span(),
+            format!("`{}` is not known here", clip(text)),
+            remedy,
+        );
+        None
+    }
+
+    /// A path that is not empty.
+    pub(crate) fn path(&mut self, node: &Node<'t>, example: &str) -> Option<PathBuf> {
+        let text = self.text(node, example)?;
+        if text.is_empty() {
+            self.error(node.span(), "the path is empty", format!("write {example}"));
+            return None;
+        }
+        Some(PathBuf::from(text))
+    }
+
+    /// A domain name in lower case.
+    pub(crate) fn domain(&mut self, node: &Node<'t>) -> Option<String> {
+        self.parsed(
+            node,
+            "a domain in quotes, such as \"example.com\"",
+            |text| {
+                if values::is_domain(text) {
+                    return Ok(text.to_lowercase());
+                }
+                let shorter = text.trim_end_matches('.').trim_start_matches(['.', '@']);
+                let remedy = match values::is_domain(shorter) {
+                    true => format!("write \"{}\"", shorter.to_lowercase()),
+                    false => "write a domain such as \"example.com\"".to_owned(),
+                };
+                Err(Misfit::new(
+                    format!("`{}` is not a domain", clip(text)),
+                    remedy,
+                ))
+            },
+        )
+    }
+
+    /// Every member of a list that `read` understands.
+    pub(crate) fn list<'d, T>(
+        &mut self,
+        node: &'d Node<'t>,
+        example: &str,
+        mut read: impl FnMut(&mut Reader<'t>, &'d Node<'t>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Some(list) = node.get_ref().as_array() else {
+            self.wrong_kind(node, "a list", example);
+            return None;
+        };
+        Some(
+            list.iter()
+                .filter_map(|member| read(self, member))
+                .collect(),
+        )
+    }
+
+    /// A table; keys that are not in `known` are found fault with.
+    pub(crate) fn table<'d>(
+        &mut self,
+        node: &'d Node<'t>,
+        known: &[&'static str],
+        example: &str,
+    ) -> Option<&'d DeTable<'t>> {
+        let Some(table) = node.get_ref().as_table() else {
+            self.wrong_kind(node, "a table", example);
+            return None;
+        };
+        for key in table
+            .keys()
+            .filter(|key| !known.contains(&key.get_ref().as_ref()))
+        {
+            let written = key.get_ref();
+            let remedy = match nearest(written, known.iter().copied()) {
+                Some(name) => format!("write `{name}`"),
+                None => format!("known here: {}", known.join(", ")),
+            };
+            self.error(
+                key.span(),
+                format!("unknown key `{}`", clip(written)),
+                remedy,
+            );
+        }
+        Some(table)
+    }
+}
+
+/// The settings of one section.
+pub(crate) struct Fields<'r, 'd, 't> {
+    pub(crate) reader: &'r mut Reader<'t>,
+    pub(crate) section: Section,
+    table: Option<&'d DeTable<'t>>,
+}
+
+impl<'r, 'd, 't> Fields<'r, 'd, 't> {
+    /// Opens a section, absent or not, and finds fault with keys it does not have.
+    pub(crate) fn open(
+        reader: &'r mut Reader<'t>,
+        root: &'d DeTable<'t>,
+        section: Section,
+    ) -> Fields<'r, 'd, 't> {
+        let mut fields = Fields {
+            reader,
+            section,
+            table: None,
+        };
+        fields.table = fields.find(root);
+        if let Some(table) = fields.table {
+            for key in table.keys() {
+                fields.expect_known(key);
+            }
+        }
+        fields
+    }
+
+    fn find(&mut self, root: &'d DeTable<'t>) -> Option<&'d DeTable<'t>> {
+        let mut table = root;
+        let mut span = None;
+        for part in self.section.path() {
+            let (key, node) = table.get_key_value(*part)?;
+            span = Some(key.span());
+            // A section that is not a table is found fault with where sections are checked.
+            table = node.get_ref().as_table()?;
+        }
+        self.reader
+            .sections
+            .extend(span.map(|span| (self.section, span)));
+        Some(table)
+    }
+
+    fn expect_known(&mut self, key: &Spanned<toml::de::DeString<'t>>) {
+        let written = key.get_ref().as_ref();
+        let in_section = || {
+            SETTINGS
+                .iter()
+                .filter(|setting| setting.section == self.section)
+        };
+        if in_section().any(|setting| setting.name == written) {
+            return;
+        }
+        let what = format!(
+            "unknown key `{}` in [{}]",
+            clip(written),
+            self.section.name()
+        );
+        let elsewhere = SETTINGS.iter().find(|setting| setting.name == written);
+        let remedy = if let Some(setting) = elsewhere {
+            format!("`{written}` belongs in [{}]", setting.section.name())
+        } else if let Some(name) = nearest(written, in_section().map(|setting| setting.name)) {
+            format!("write `{name}`")
+        } else if let Some(setting) = nearest_anywhere(written) {
+            format!("perhaps `{}` in [{}]", setting.name, setting.section.name())
+        } else {
+            format!(
+                "known here: {}",
+                in_section()
+                    .map(|setting| setting.name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
+        };
+        self.reader.error(key.span(), what, remedy);
+    }
+
+    /// The value of a setting, if it is written.
+    pub(crate) fn get(&mut self, name: &'static str) -> Option<&'d Node<'t>> {
+        let node = self.table?.get(name)?;
+        self.reader
+            .written
+            .insert((self.section, name), node.span());
+        Some(node)
+    }
+
+    /// Reads a setting into its place; if it is not written, or does not fit, what is there stays.
+    pub(crate) fn set<T>(
+        &mut self,
+        into: &mut T,
+        name: &'static str,
+        read: impl FnOnce(&mut Reader<'t>, &'d Node<'t>) -> Option<T>,
+    ) {
+        if let Some(node) = self.get(name)
+            && let Some(value) = read(self.reader, node)
+        {
+            *into = value;
+        }
+    }
+
+    /// The same where nothing written means `None`.
+    pub(crate) fn set_some<T>(
+        &mut self,
+        into: &mut Option<T>,
+        name: &'static str,
+        read: impl FnOnce(&mut Reader<'t>, &'d Node<'t>) -> Option<T>,
+    ) {
+        self.set(into, name, |reader, node| read(reader, node).map(Some));
+    }
+}
+
+fn nearest_anywhere(written: &str) -> Option<&'static crate::Setting> {
+    let name = nearest(written, SETTINGS.iter().map(|setting| setting.name))?;
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// Finds fault with what stands at the top or in [access] and is no section.
+pub(crate) fn expect_sections<'t>(reader: &mut Reader<'t>, root: &DeTable<'t>) {
+    let mut top: Vec<&'static str> = Section::ALL
+        .iter()
+        .filter_map(|section| section.path().first().copied())
+        .collect();
+    top.dedup();
+    for (key, node) in root {
+        expect_section(reader, key, node, "", &top);
+    }
+    if let Some(access) = root
+        .get("access")
+        .and_then(|node| node.get_ref().as_table())
+    {
+        let inner: Vec<&'static str> = Section::ALL
+            .iter()
+            .filter_map(|section| section.path().get(1).copied())
+            .collect();
+        for (key, node) in access {
+            expect_section(reader, key, node, "access.", &inner);
+        }
+    }
+}
+
+fn expect_section<'t>(
+    reader: &mut Reader<'t>,
+    key: &Spanned<toml::de::DeString<'t>>,
+    node: &Node<'t>,
+    within: &str,
+    known: &[&'static str],
+) {
+    let written = key.get_ref().as_ref();
+    let is_table = node.get_ref().is_table();
+    if known.contains(&written) {
+        if !is_table {
+            let what = format!(
+                "`{within}{written}` is a section, not {}",
+                kind(node.get_ref())
+            );
+            reader.error(
+                key.span(),
+                what,
+                format!("write [{within}{written}], and its settings below"),
+            );
+        }
+        return;
+    }
+    let setting = SETTINGS
+        .iter()
+        .find(|setting| setting.name == written && !is_table);
+    let section = Section::ALL
+        .iter()
+        .find(|section| section.path().last().is_some_and(|last| *last == written));
+    let names = || Section::ALL.iter().map(|section| section.name());
+    let whole = format!("{within}{written}");
+    let remedy = if let Some(setting) = setting {
+        format!("`{written}` belongs in [{}]", setting.section.name())
+    } else if let Some(section) = section {
+        format!("write [{}]", section.name())
+    } else if let Some(name) = nearest(written, known.iter().copied()) {
+        match is_table {
+            true => format!("write [{within}{name}]"),
+            false => format!("settings stand in a section; perhaps [{within}{name}]"),
+        }
+    } else if let Some(name) = nearest(&whole, names()) {
+        format!("write [{name}]")
+    } else if let Some(setting) = nearest_anywhere(written).filter(|_| !is_table) {
+        format!("perhaps `{}` in [{}]", setting.name, setting.section.name())
+    } else {
+        format!(
+            "the sections are {}",
+            names()
+                .map(|name| format!("[{name}]"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        )
+    };
+    let what = match is_table {
+        true => format!("unknown section [{}]", clip(&whole)),
+        false => format!("unknown key `{}`", clip(&whole)),
+    };
+    reader.error(key.span(), what, remedy);
 }

@@ -2,6 +2,9 @@
 
 use postern_access::{Entry, Mode, Origin};
 
+use crate::connection::{entries, mode};
+use crate::reader::{Fields, Reader};
+
 /// The section's settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Relay {
@@ -26,5 +29,22 @@ impl Default for Relay {
             domains: Vec::new(),
             allow_everyone: false,
         }
+    }
+}
+
+impl Relay {
+    pub(crate) fn read(fields: &mut Fields<'_, '_, '_>) -> Relay {
+        let mut relay = Relay::default();
+        fields.set(&mut relay.mode, "mode", mode);
+        fields.set(&mut relay.list, "list", entries);
+        fields.set(&mut relay.authenticated, "authenticated", Reader::truth);
+        fields.set(&mut relay.domains, "domains", |reader, node| {
+            reader.list(node, "[\"branch.example.net\"]", |reader, member| {
+                let origin = Origin::new(0, reader.line(member.span().start));
+                Some((reader.domain(member)?, origin))
+            })
+        });
+        fields.set(&mut relay.allow_everyone, "allow_everyone", Reader::truth);
+        relay
     }
 }

@@ -15,6 +15,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::values::{Misfit, clip, is_host_name};
+
 /// A host by name or by address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
@@ -64,22 +66,6 @@ pub enum Target {
     Lmtp(Endpoint),
     /// To an SMTP server.
     Smtp(HostPort),
-}
-
-/// Why a text is no target or host, with what to write instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Misfit {
-    pub(crate) what: String,
-    pub(crate) remedy: String,
-}
-
-impl Misfit {
-    fn new(what: impl Into<String>, remedy: impl Into<String>) -> Misfit {
-        Misfit {
-            what: what.into(),
-            remedy: remedy.into(),
-        }
-    }
 }
 
 impl MaildirTemplate {
@@ -153,7 +139,7 @@ impl Target {
             Some(("smtp", rest)) => HostPort::parse(rest, "smtp:host:25").map(Target::Smtp),
             _ if text.starts_with('/') => Err(Misfit::new(
                 "a bare path is no target",
-                format!("write \"maildir:{text}\""),
+                format!("write \"maildir:{}\"", clip(text)),
             )),
             _ => Err(Misfit::new(
                 "not a target: it begins with neither maildir:, lmtp: nor smtp:",
@@ -191,7 +177,7 @@ impl HostPort {
         match port {
             Some(port) => Ok(HostPort { host, port }),
             None => Err(Misfit::new(
-                format!("`{text}` has no port"),
+                format!("`{}` has no port", clip(text)),
                 format!("write the port too, as in \"{example}\""),
             )),
         }
@@ -205,7 +191,7 @@ impl SmartHost {
             Some(rest) => {
                 let Some((inner, after)) = rest.split_once(']') else {
                     return Err(Misfit::new(
-                        format!("`{text}` has no closing bracket"),
+                        format!("`{}` has no closing bracket", clip(text)),
                         REMEDY,
                     ));
                 };
@@ -215,8 +201,11 @@ impl SmartHost {
                     .parse()
                     .map_err(|_| {
                         Misfit::new(
-                            format!("`{inner}` in brackets is no IP address"),
-                            format!("write \"{inner}\" without brackets, or an address in them"),
+                            format!("`{}` in brackets is no IP address", clip(inner)),
+                            format!(
+                                "write \"{}\" without brackets, or an address in them",
+                                clip(inner)
+                            ),
                         )
                     })?;
                 (
@@ -241,7 +230,7 @@ impl SmartHost {
             None => None,
             Some(port) => Some(parse_port(port).ok_or_else(|| {
                 Misfit::new(
-                    format!("`{text}` ends with no usable port"),
+                    format!("`{}` ends with no usable port", clip(text)),
                     "write a port from 1 to 65535, as in \"relay.example.net:587\"",
                 )
             })?),
@@ -265,28 +254,10 @@ impl Host {
             return Ok(Host::Name(text.to_ascii_lowercase()));
         }
         Err(Misfit::new(
-            format!("`{text}` is no host name and no address"),
+            format!("`{}` is no host name and no address", clip(text)),
             "write \"relay.example.net:587\" or \"[192.0.2.25]\"",
         ))
     }
-}
-
-/// A name as in the DNS: labels of letters, digits and hyphens; the last one not all digits.
-pub(crate) fn is_host_name(name: &str) -> bool {
-    let label_fits = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    name.len() <= 253
-        && name.split('.').all(label_fits)
-        && name
-            .rsplit('.')
-            .next()
-            .is_some_and(|last| !last.bytes().all(|b| b.is_ascii_digit()))
 }
 
 impl fmt::Display for Host {
