@@ -1,2 +1,15 @@
-//! Placeholder.
-fn main() {}
+//! `postern`: the command that orders, asks, checks and writes for an administrator.
+//!
+//! Never: root's work, and no secret on a command line; what it orders is done by posternd or a worker.
+
+mod ask;
+mod certificates;
+mod commands;
+mod connect;
+mod failure;
+mod passwords;
+mod render;
+
+fn main() -> std::process::ExitCode {
+    commands::run()
+}

@@ -1,0 +1,161 @@
+//! `postern status`: which servers there are, and how they are.
+//!
+//! Never: asks a worker; what the supervisor knows is enough, and it answers also when a worker does not.
+
+use std::io::Write;
+
+use clap::Args;
+use postern_control::client::{HostRow, ServerRow};
+use postern_hosting::{ServerName, ServerState};
+use serde::Serialize;
+
+use super::Places;
+use crate::connect::Desk;
+use crate::failure::Error;
+use crate::render::{self, Cell, Side, Table, Tone};
+
+/// Shows the servers: state, addresses, process, sessions and queue.
+#[derive(Args)]
+pub(crate) struct Status {
+    /// Only these servers.
+    #[arg(value_name = "NAME")]
+    names: Vec<ServerName>,
+    /// Write JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` writes.
+#[derive(Serialize)]
+struct Shown<'a> {
+    host: &'a HostRow,
+    servers: &'a [ServerRow],
+}
+
+impl Status {
+    pub(crate) fn run(&self, places: &Places, out: &mut dyn Write) -> Result<(), Error> {
+        let (host, rows) = Desk::connect(&places.control)?.servers()?;
+        let rows = chosen(rows, &self.names)?;
+        if self.json {
+            return render::json(
+                out,
+                &Shown {
+                    host: &host,
+                    servers: &rows,
+                },
+            );
+        }
+        show(&host, &rows, out)
+    }
+}
+
+/// The rows asked for, in the order asked for; all where none is named.
+fn chosen(mut rows: Vec<ServerRow>, names: &[ServerName]) -> Result<Vec<ServerRow>, Error> {
+    if names.is_empty() {
+        return Ok(rows);
+    }
+    let take = |name: &ServerName| match rows.iter().position(|row| row.name == *name) {
+        Some(at) => Ok(rows.swap_remove(at)),
+        None => Err(Error::Refused {
+            subject: name.to_string(),
+            reason: "there is no server of this name; see postern status".to_owned(),
+            findings: Vec::new(),
+        }),
+    };
+    let mut once: Vec<&ServerName> = Vec::new();
+    names.iter().for_each(|name| {
+        if !once.contains(&name) {
+            once.push(name)
+        }
+    });
+    once.into_iter().map(take).collect()
+}
+
+fn show(host: &HostRow, rows: &[ServerRow], out: &mut dyn Write) -> Result<(), Error> {
+    let colours = render::colours(&std::io::stdout());
+    let now = render::now();
+    if rows.is_empty() {
+        writeln!(
+            out,
+            "no servers; postern new NAME writes a first definition"
+        )?;
+    } else {
+        table(rows, now).write(out, colours)?;
+    }
+    let notes: Vec<String> = rows
+        .iter()
+        .filter(|row| !row.detail.is_empty())
+        .map(|row| note(row, colours))
+        .collect();
+    if !notes.is_empty() {
+        writeln!(out)?;
+        notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
+    }
+    if !host.isolated {
+        let text =
+            "isolation is weaker: posternd does not run as root, so all workers share its user";
+        writeln!(
+            out,
+            "\n{} {text}",
+            render::toned("note:", Tone::Doubtful, colours)
+        )?;
+    }
+    if !host.note.is_empty() {
+        writeln!(
+            out,
+            "\n{} {}",
+            render::toned("note:", Tone::Doubtful, colours),
+            render::printable(&host.note)
+        )?;
+    }
+    Ok(())
+}
+
+fn table(rows: &[ServerRow], now: u64) -> Table {
+    let mut table = Table::new(&[
+        ("NAME", Side::Left),
+        ("STATE", Side::Left),
+        ("ADDRESSES", Side::Left),
+        ("PID", Side::Right),
+        ("UID", Side::Right),
+        ("SESSIONS", Side::Right),
+        ("QUEUE", Side::Right),
+        ("SINCE", Side::Left),
+    ]);
+    for row in rows {
+        let number = |value: Option<u32>| {
+            Cell::new(value.map_or_else(|| "-".to_owned(), |value| value.to_string()))
+        };
+        let addresses: Vec<String> = row.addresses.iter().map(ToString::to_string).collect();
+        table.row(vec![
+            Cell::new(row.name.to_string()),
+            Cell::new(row.state.to_string()).toned(tone(row.state)),
+            Cell::new(if addresses.is_empty() {
+                "-".to_owned()
+            } else {
+                addresses.join(", ")
+            }),
+            number(row.pid),
+            number(row.uid),
+            Cell::new(row.sessions.to_string()),
+            Cell::new(row.queued.to_string()),
+            Cell::new(render::from_now(row.since.min(now), now)),
+        ]);
+    }
+    table
+}
+
+fn tone(state: ServerState) -> Tone {
+    match state {
+        ServerState::Running => Tone::Good,
+        ServerState::Failed | ServerState::Refused => Tone::Bad,
+        ServerState::Stopped => Tone::Faint,
+        _ => Tone::Doubtful,
+    }
+}
+
+/// Why a server is as it is, in one line: `mx1 waiting: …`.
+fn note(row: &ServerRow, colours: bool) -> String {
+    let state = render::toned(row.state.as_str(), tone(row.state), colours);
+    format!("{} {state}: {}", row.name, render::printable(&row.detail))
+}
