@@ -3,14 +3,25 @@
 //! ```toml
 //! [accounts."alice"]
 //! password = "$argon2id$v=19$m=…"     # made by `postern account password`
-//! addresses = ["alice@example.com"]    # what the account may send from
+//! addresses = ["alice@example.com"]    # what the account may send from; "@example.com": a whole domain
 //! groups = ["staff"]
 //! ```
+//!
+//! Never: a password in clear, or a hash in a finding or a log.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use postern_hosting::Finding;
+use postern_hosting::{Finding, Severity};
+use toml::de::DeTable;
+
+use crate::reader::{Node, Reader};
+use crate::values::{Misfit, clip, is_domain};
+use crate::write::quote;
 
 /// One account.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,18 +42,24 @@ pub struct AccountFile {
     accounts: BTreeMap<String, Account>,
 }
 
-/// Why an account file could not be written.
+/// Why an account file could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    /// A step of the writing failed.
+    /// A step failed.
     #[error("cannot {step} {}: {source}", path.display())]
-    Write {
+    File {
         /// What was being done.
         step: &'static str,
         /// To which file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// What is in the file cannot be read whole: writing it anew would lose the rest.
+    #[error("the account file has errors; mend it first")]
+    Broken {
+        /// What is wrong with it.
+        findings: Vec<Finding>,
     },
 }
 
@@ -59,8 +76,13 @@ impl std::fmt::Debug for Account {
 
 impl AccountFile {
     /// Reads an account file. An account with an error is left out; the findings say why.
-    pub fn parse(_text: &str, _path: &Path) -> (AccountFile, Vec<Finding>) {
-        (AccountFile::default(), Vec::new())
+    pub fn parse(text: &str, path: &Path) -> (AccountFile, Vec<Finding>) {
+        let mut reader = Reader::new(text, path);
+        let mut file = AccountFile::default();
+        if let Some(root) = reader.parse() {
+            read(&mut reader, &root, &mut file);
+        }
+        (file, reader.finish())
     }
 
     /// The account of this name.
@@ -73,6 +95,16 @@ impl AccountFile {
         self.accounts.values()
     }
 
+    /// How many accounts there are.
+    pub fn len(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
     /// Adds an account, or replaces the one of the same name, which is returned.
     pub fn set(&mut self, account: Account) -> Option<Account> {
         self.accounts.insert(account.name.to_lowercase(), account)
@@ -83,8 +115,349 @@ impl AccountFile {
         self.accounts.remove(&name.to_lowercase())
     }
 
+    /// The file as it is written. Comments of a former text are not kept.
+    pub fn to_toml(&self) -> String {
+        let mut text =
+            String::from("# Accounts that may log in. Change them with `postern account`.\n");
+        for account in self.accounts.values() {
+            let list = |items: &[String]| {
+                items
+                    .iter()
+                    .map(|item| quote(item))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            text.push_str(&format!(
+                "\n[accounts.{}]\npassword = {}\naddresses = [{}]\ngroups = [{}]\n",
+                quote(&account.name),
+                quote(&account.password),
+                list(&account.addresses),
+                list(&account.groups)
+            ));
+        }
+        text
+    }
+
     /// Writes the file anew, whole or not at all: mode 0600, owner and group kept, on disk when this returns.
-    pub fn write_atomically(&self, _path: &Path) -> Result<(), AccountError> {
-        Ok(())
+    pub fn write_atomically(&self, path: &Path) -> Result<(), AccountError> {
+        // Through a link, so that the link stays one.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let fresh = fresh_name(&path);
+        let written = self.write_fresh(&path, &fresh);
+        if written.is_err() {
+            // The error above is what matters; a leftover is only untidy.
+            let _ = fs::remove_file(&fresh);
+        }
+        written
+    }
+
+    /// Reads the file (none is an empty one), lets `change` at it, and writes it, while nobody else does the same.
+    pub fn update<T>(
+        path: &Path,
+        change: impl FnOnce(&mut AccountFile) -> T,
+    ) -> Result<T, AccountError> {
+        let folder = folder(path);
+        let lock = File::open(folder).map_err(failed("open", folder))?;
+        lock.lock().map_err(failed("lock", folder))?;
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(failed("read", path)(error)),
+        };
+        let (mut file, findings) = AccountFile::parse(&text, path);
+        if findings
+            .iter()
+            .any(|finding| finding.severity == Severity::Error)
+        {
+            return Err(AccountError::Broken { findings });
+        }
+        let answer = change(&mut file);
+        file.write_atomically(path)?;
+        Ok(answer)
+    }
+
+    fn write_fresh(&self, path: &Path, fresh: &Path) -> Result<(), AccountError> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(fresh)
+            .map_err(failed("create", fresh))?;
+        if let Ok(former) = fs::metadata(path) {
+            let mine = file.metadata().map_err(failed("look at", fresh))?;
+            if (former.uid(), former.gid()) != (mine.uid(), mine.gid()) {
+                fchown(&file, Some(former.uid()), Some(former.gid()))
+                    .map_err(failed("give to its owner", fresh))?;
+            }
+        }
+        file.write_all(self.to_toml().as_bytes())
+            .map_err(failed("write", fresh))?;
+        file.sync_all().map_err(failed("sync", fresh))?;
+        fs::rename(fresh, path).map_err(failed("replace", path))?;
+        // The rename is on disk only when the folder is.
+        let folder = folder(path);
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed("sync", folder))
+    }
+}
+
+fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AccountError {
+    let path = path.to_owned();
+    move |source| AccountError::File { step, path, source }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// A name in the same folder that nobody else uses: `.mx1.toml.4711.0.new`.
+fn fresh_name(path: &Path) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.{number}.new", std::process::id()))
+}
+
+fn read<'t>(reader: &mut Reader<'t>, root: &DeTable<'t>, file: &mut AccountFile) {
+    for (key, node) in root {
+        if key.get_ref() != "accounts" {
+            let remedy = "write [accounts.\"NAME\"], and password, addresses and groups below";
+            reader.error(
+                key.span(),
+                format!("unknown key `{}`", clip(key.get_ref())),
+                remedy,
+            );
+            continue;
+        }
+        let Some(accounts) = node.get_ref().as_table() else {
+            reader.error(
+                node.span(),
+                "`accounts` is a section for each account",
+                "write [accounts.\"NAME\"]",
+            );
+            continue;
+        };
+        for (key, node) in accounts {
+            let name = key.get_ref();
+            if name.is_empty() || name.contains(|c: char| c.is_control() || c.is_whitespace()) {
+                reader.error(
+                    key.span(),
+                    format!("`{}` is not an account's name", clip(name)),
+                    "write a name without spaces",
+                );
+                continue;
+            }
+            let Some(account) = account(reader, key.span(), name, node) else {
+                continue;
+            };
+            if let Some(first) = file.set(account) {
+                let what = format!(
+                    "the account `{}` is here twice: case does not matter",
+                    clip(&first.name)
+                );
+                reader.error(key.span(), what, "keep one of the two");
+            }
+        }
+    }
+}
+
+fn account<'t>(
+    reader: &mut Reader<'t>,
+    place: std::ops::Range<usize>,
+    name: &str,
+    node: &Node<'t>,
+) -> Option<Account> {
+    let table = reader.table(
+        node,
+        &["password", "addresses", "groups"],
+        "[accounts.\"NAME\"]",
+    )?;
+    let Some(password) = table.get("password") else {
+        let remedy = format!("set one with `postern account password {}`", clip(name));
+        reader.error(
+            place,
+            format!("the account `{}` has no password", clip(name)),
+            remedy,
+        );
+        return None;
+    };
+    let password = password_hash(reader, password, name);
+    let mut list = |key: &str, read: fn(&str) -> Result<String, Misfit>| match table.get(key) {
+        Some(node) => reader.list(node, "a list of texts in quotes", |reader, member| {
+            reader.parsed(member, "text in quotes", read)
+        }),
+        None => Some(Vec::new()),
+    };
+    let (addresses, groups) = (list("addresses", address), list("groups", group));
+    Some(Account {
+        name: name.to_owned(),
+        password: password?,
+        addresses: addresses?,
+        groups: groups?,
+    })
+}
+
+/// What is there instead may be a password in clear: it is not quoted.
+fn password_hash<'t>(reader: &mut Reader<'t>, node: &Node<'t>, name: &str) -> Option<String> {
+    let hash = node
+        .get_ref()
+        .as_str()
+        .filter(|text| text.starts_with("$argon2id$") && !text.contains(char::is_control));
+    if hash.is_none() {
+        let remedy = format!("set it with `postern account password {}`", clip(name));
+        reader.error(node.span(), "the password is not an argon2id hash", remedy);
+    }
+    hash.map(str::to_owned)
+}
+
+fn address(text: &str) -> Result<String, Misfit> {
+    let fits =
+        |(local, domain): (&str, &str)| !local.contains(char::is_whitespace) && is_domain(domain);
+    match text.rsplit_once('@').is_some_and(fits) {
+        true => Ok(text.to_owned()),
+        false => {
+            let remedy = "write \"alice@example.com\", or \"@example.com\" for a whole domain";
+            Err(Misfit::new(
+                format!("`{}` is not an address", clip(text)),
+                remedy,
+            ))
+        }
+    }
+}
+
+fn group(text: &str) -> Result<String, Misfit> {
+    let bare = text.strip_prefix('@').unwrap_or(text);
+    match bare.is_empty()
+        || bare.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '!' | '*'))
+    {
+        true => Err(Misfit::new(
+            format!("`{}` is not a group", clip(text)),
+            "write \"staff\"",
+        )),
+        false => Ok(bare.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g";
+
+    fn alice() -> Account {
+        Account {
+            name: "Alice".to_owned(),
+            password: HASH.to_owned(),
+            addresses: vec![
+                "alice@example.com".to_owned(),
+                "@lists.example.com".to_owned(),
+            ],
+            groups: vec!["staff".to_owned()],
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let mut file = AccountFile::default();
+        file.set(alice());
+        file.set(Account {
+            name: "o\"dd\\name".to_owned(),
+            ..alice()
+        });
+        let (read, findings) = AccountFile::parse(&file.to_toml(), Path::new("a.toml"));
+        assert_eq!((read, findings), (file.clone(), Vec::new()));
+        assert_eq!(
+            file.get("ALICE").map(|account| account.name.as_str()),
+            Some("Alice")
+        );
+        assert_eq!(
+            file.set(Account {
+                name: "aLICE".to_owned(),
+                ..alice()
+            }),
+            Some(alice())
+        );
+        assert!(file.remove("alice").is_some() && file.get("alice").is_none());
+        assert!(!format!("{:?}", alice()).contains("argon2id"));
+    }
+
+    #[test]
+    fn each_mistake_is_found_and_no_secret_told() {
+        let text = format!(
+            "[accounts.bad]\npassword = \"hunter2\"\n[accounts.none]\n[accounts.good]\npassword = \"{HASH}\"\n\
+             [accounts.GOOD]\npassword = \"{HASH}\"\nadresses = []\n[accounts.odd]\npassword = \"{HASH}\"\n\
+             addresses = [\"odd\"]\ngroups = [\"a b\"]\n[account.x]\n"
+        );
+        let (file, findings) = AccountFile::parse(&text, Path::new("a.toml"));
+        let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        let expected = [
+            "a.toml:2:12: error: the password is not an argon2id hash (set it with `postern account password bad`)",
+            "a.toml:3:11: error: the account `none` has no password (set one with `postern account password none`)",
+            "a.toml:4:11: error: the account `GOOD` is here twice: case does not matter (keep one of the two)",
+            "a.toml:8:1: error: unknown key `adresses` (write `addresses`)",
+            "a.toml:11:14: error: `odd` is not an address (write \"alice@example.com\", or \"@example.com\" for a whole domain)",
+            "a.toml:12:11: error: `a b` is not a group (write \"staff\")",
+            "a.toml:13:2: error: unknown key `account` (write [accounts.\"NAME\"], and password, addresses and groups below)",
+        ];
+        assert_eq!(shown, expected);
+        assert!(file.get("good").is_some() && file.get("bad").is_none());
+        assert!(shown.iter().all(|line| !line.contains("hunter2")));
+    }
+
+    #[test]
+    fn writing_replaces_whole_keeps_links_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (
+            folder.path().join("real.toml"),
+            folder.path().join("link.toml"),
+        );
+        fs::write(&path, "# mine\n").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        AccountFile::update(&link, |file| file.set(alice())).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let (read, findings) = AccountFile::parse(&fs::read_to_string(&path).unwrap(), &path);
+        assert!(findings.is_empty() && read.len() == 1);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+
+        fs::write(&path, "[accounts.x]\n").unwrap();
+        assert!(
+            matches!(AccountFile::update(&path, |_| ()), Err(AccountError::Broken { findings }) if findings.len() == 1)
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "[accounts.x]\n");
+        let nowhere = folder.path().join("none").join("a.toml");
+        assert!(matches!(
+            AccountFile::default().write_atomically(&nowhere),
+            Err(AccountError::File { step: "create", .. })
+        ));
+    }
+
+    #[test]
+    fn two_at_once_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    AccountFile::update(path, |file| {
+                        file.set(Account {
+                            name: format!("a{number}"),
+                            ..alice()
+                        })
+                    })
+                    .unwrap()
+                });
+            }
+        });
+        assert_eq!(
+            AccountFile::parse(&fs::read_to_string(&path).unwrap(), &path)
+                .0
+                .len(),
+            8
+        );
     }
 }

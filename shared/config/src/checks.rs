@@ -11,7 +11,7 @@ use crate::settings::Section;
 use crate::{Authentication, Relay};
 
 pub(crate) fn check(reader: &mut Reader<'_>, definition: &Definition) {
-    required(reader, definition);
+    required(reader);
     tls(reader, definition);
     logins(reader, definition);
     open_relay(reader, &definition.relay);
@@ -21,7 +21,7 @@ pub(crate) fn check(reader: &mut Reader<'_>, definition: &Definition) {
 }
 
 /// What has no default.
-fn required(reader: &mut Reader<'_>, definition: &Definition) {
+fn required(reader: &mut Reader<'_>) {
     let general = reader.span_of_section(Section::General);
     if reader.span_of(Section::General, "fqdn").is_none() {
         let remedy = "write fqdn = \"mx1.example.com\", the server's whole name in the DNS";
@@ -32,17 +32,12 @@ fn required(reader: &mut Reader<'_>, definition: &Definition) {
         );
     }
     let remedy = "write listen = [\"192.0.2.10:25\"], with an address of this host and a port";
-    match reader.span_of(Section::General, "listen") {
-        None => reader.error(
+    if reader.span_of(Section::General, "listen").is_none() {
+        reader.error(
             general,
             "[general] has no `listen`: the server would be reached by nobody",
             remedy,
-        ),
-        Some(span) if definition.general.listen.is_empty() => {
-            // An entry that was not understood has its own finding; the empty list has none yet.
-            reader.error(span, "`listen` names no address", remedy);
-        }
-        Some(_) => {}
+        );
     }
 }
 

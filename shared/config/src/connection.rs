@@ -78,7 +78,9 @@ pub(crate) fn entry<'t>(reader: &mut Reader<'t>, node: &Node<'t>, example: &str)
                 EntryError::HostBits(network) => host_bits_remedy(text, *network),
                 EntryError::BadMask => "write a prefix length as in 192.0.2.0/24, or a mask as in 192.0.2.0/255.255.255.0".to_owned(),
                 EntryError::BadName => "write a name in the DNS, as in \"domain example.com\"".to_owned(),
-                EntryError::Unreadable if values::is_host_name(text) => format!("write \"host {text}\" or \"domain {text}\""),
+                EntryError::Unreadable if values::is_host_name(text) => {
+                    "write its address: this build does not look names up for lists yet".to_owned()
+                }
                 EntryError::Unreadable => format!("write {example}"),
             };
             Misfit::new(format!("`{}`: {error}", clip(text)), remedy)

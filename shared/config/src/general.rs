@@ -127,6 +127,17 @@ fn fqdn<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<String> {
 fn listen<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Vec<Identity>> {
     let mut identities: Vec<Identity> = Vec::new();
     let example = "[\"192.0.2.10:25\"], with an address of this host and a port";
+    if node
+        .get_ref()
+        .as_array()
+        .is_some_and(|list| list.is_empty())
+    {
+        reader.error(
+            node.span(),
+            "`listen` names no address",
+            format!("write {example}"),
+        );
+    }
     let list = reader.list(node, example, |reader, member| {
         Some((member.span(), identity(reader, member)?))
     })?;
