@@ -9,8 +9,10 @@
 //! Never: a decision about mail. Paths are given whole.
 
 mod real;
+mod simulated;
 
 pub use real::RealDisk;
+pub use simulated::{Loss, SimulatedDisk};
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::path::Path;
@@ -70,7 +72,7 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Asks for these bytes to be on their way to the disk soon; a hint that cannot fail.
     fn start_writeback(&self, offset: u64, len: u64);
     /// How many bytes the file has.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
     /// Locks the file against other processes until it is closed; false where another holds it.
     fn try_lock(&self) -> io::Result<bool>;
 }

@@ -12,6 +12,8 @@
 //! Never: a socket, an async runtime, a policy. It blocks; it has its own threads; it knows nothing of SMTP but the
 //! shape of an envelope.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod spool;
 
 mod deposit;
@@ -40,7 +42,7 @@ mod error;
 mod id;
 
 pub use deposit::Deposit;
-pub use disk::{Disk, DiskFile, OpenMode, RealDisk, Space};
+pub use disk::{Disk, DiskFile, Loss, OpenMode, RealDisk, SimulatedDisk, Space};
 pub use envelope::{BodyKind, Envelope, LastTry, Notify, Recipient, RecipientStatus, Ret, Status};
 pub use error::Error;
 pub use id::{BadQueueId, QueueId};

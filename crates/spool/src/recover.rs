@@ -113,7 +113,7 @@ impl Reader<'_> {
             .disk
             .open(&path, OpenMode::Write)
             .map_err(|e| fail("open", e))?;
-        let size = file.len().map_err(|e| fail("measure", e))?;
+        let size = file.size().map_err(|e| fail("measure", e))?;
         let state = SegmentHeader::read(&*file).map_err(|e| fail("read", e))?;
         let mut segment = Segment::blank(name, size);
         segment.phase = Phase::Active;

@@ -365,7 +365,9 @@ impl State {
     pub(crate) fn keep_cuts(&mut self) {
         for segment in self.segments.iter_mut().flatten() {
             let cut = segment.cut.map(|cut| cut.mark);
-            segment.waits_for.extend(cut.filter(|mark| self.marks.contains_key(mark)));
+            segment
+                .waits_for
+                .extend(cut.filter(|mark| self.marks.contains_key(mark)));
         }
     }
 

@@ -1,5 +1,7 @@
 //! The spool on the host's own file system.
 
+#![allow(clippy::unwrap_used)]
+
 use postern_spool::*;
 use std::io::Read;
 use std::sync::{Arc, mpsc};
