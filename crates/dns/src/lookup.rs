@@ -215,7 +215,7 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(
                 literal(text),
-                expected.map(|ip| ip.parse().unwrap()),
+                expected.map(|ip| ip.parse().expect("an address")),
                 "{text}"
             );
         }
@@ -258,7 +258,7 @@ mod tests {
             ),
         ];
         for (address, name) in cases {
-            assert_eq!(reverse_name(address.parse().unwrap()), name);
+            assert_eq!(reverse_name(address.parse().expect("an address")), name);
         }
     }
 }
