@@ -10,6 +10,7 @@ pub mod definition;
 pub mod peers;
 pub mod sink;
 pub mod wire;
+pub mod load;
 pub mod mail;
 pub mod maildir;
 pub mod program;
