@@ -87,11 +87,11 @@ impl Answer {
         }
     }
 
-    /// The outcome this answer means by its class: 2 delivered to a next host, 5 failed, all else deferred.
+    /// The outcome this answer means by its status code's class: 2 delivered, 5 failed, all else deferred.
     pub fn into_outcome(self, handed: Handed) -> Outcome {
-        match (self.code / 100, self.enhanced.0) {
-            (2, _) | (0, 2) => Outcome::Delivered(self, handed),
-            (5, _) | (0, 5) => Outcome::Failed(self),
+        match self.enhanced.0 {
+            2 => Outcome::Delivered(self, handed),
+            5 => Outcome::Failed(self),
             _ => Outcome::Deferred(self),
         }
     }
