@@ -64,10 +64,10 @@ pub(crate) enum Error {
     #[error("{what}")]
     Usage { what: String, remedy: String },
     /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {}", path.display(), plain(source))]
     Read { path: PathBuf, source: io::Error },
     /// A file cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {}", path.display(), plain(source))]
     Write { path: PathBuf, source: io::Error },
     /// A file cannot be understood.
     #[error("{} has errors and is left as it is", path.display())]
@@ -123,6 +123,15 @@ impl Error {
             Error::Read { source, .. } | Error::Write { source, .. } => io_remedy(source),
             _ => None,
         }
+    }
+}
+
+/// What the system said, without its number.
+pub(crate) fn plain(cause: &io::Error) -> String {
+    let text = cause.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
     }
 }
 

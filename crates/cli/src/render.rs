@@ -300,6 +300,19 @@ pub(crate) fn moment(unix: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
+/// A moment as the Date: field of a message has it (RFC 5322 §3.3), in UTC.
+pub(crate) fn mail_date(unix: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (year, month, day) = civil(unix / 86_400);
+    let weekday = usize::try_from(unix / 86_400 % 7).map_or("Thu", |at| DAYS[at]);
+    let month = usize::try_from(month - 1).map_or("Jan", |at| MONTHS[at]);
+    let (hour, minute, second) = (unix / 3600 % 24, unix / 60 % 60, unix % 60);
+    format!("{weekday}, {day} {month} {year} {hour:02}:{minute:02}:{second:02} +0000")
+}
+
 /// Days since 1970-01-01 as a date of the Gregorian calendar (Hinnant's `civil_from_days`, for days that are not negative).
 fn civil(days: u64) -> (u64, u64, u64) {
     let z = days + 719_468;
@@ -357,6 +370,7 @@ mod tests {
                 .map(String::as_str)
         );
         assert_eq!(moment(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(mail_date(951_825_599), "Tue, 29 Feb 2000 11:59:59 +0000");
         assert_eq!(moment(951_825_599), "2000-02-29 11:59:59 UTC");
         assert_eq!(moment(1_767_225_600), "2026-01-01 00:00:00 UTC");
         assert_eq!(

@@ -2,11 +2,13 @@
 //!
 //! Never: shows a hash or a password; leaves a half-written file.
 
+use std::fs::DirBuilder;
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use postern_config::{AccountFile, AccountSource};
+use postern_config::{AccountError, AccountFile, AccountSource, UpdateError};
 use postern_hosting::{Hosting, ServerName, Severity};
 use serde::Serialize;
 
@@ -104,28 +106,34 @@ impl Account {
 
 impl Add {
     fn run(&self, places: &Places, out: &mut dyn Write) -> Result<(), Error> {
-        let (name, mut file) = self.whose.open(places, Missing::Begin)?;
+        let (name, file) = self.whose.open(places, Missing::Begin)?;
         well_formed(&name)?;
         if file.accounts.get(&name).is_some() {
-            let reason = format!(
-                "there is an account {name} already; postern account password changes its password"
-            );
-            return Err(file.refused(reason));
+            return Err(file.known_already(&name));
         }
         let password = passwords::hash(&passwords::new_password(&name, self.password_stdin)?)?;
         let mut addresses = self.address.clone();
         if addresses.is_empty() && name.contains('@') {
             addresses.push(name.clone());
         }
+        let addressless = addresses.is_empty();
         let account = postern_config::Account {
             name: name.clone(),
             password,
             addresses,
             groups: self.group.clone(),
         };
-        let addressless = account.addresses.is_empty();
-        file.accounts.set(account);
-        file.save()?;
+        // Looked at again: somebody may have added it while the password was typed.
+        let added = file.update(|accounts| {
+            accounts
+                .get(&name)
+                .is_none()
+                .then(|| accounts.set(account))
+                .is_some()
+        })?;
+        if !added {
+            return Err(file.known_already(&name));
+        }
         writeln!(out, "{name} added to {}", file.path.display())?;
         if addressless {
             writeln!(
@@ -139,19 +147,25 @@ impl Add {
 
 impl Password {
     fn run(&self, places: &Places, out: &mut dyn Write) -> Result<(), Error> {
-        let (name, mut file) = self.whose.open(places, Missing::Refuse)?;
-        let Some(account) = file.accounts.get(&name).cloned() else {
+        let (name, file) = self.whose.open(places, Missing::Refuse)?;
+        if file.accounts.get(&name).is_none() {
             return Err(file.no_such(&name));
-        };
-        let password = passwords::hash(&passwords::new_password(
-            &account.name,
-            self.password_stdin,
-        )?)?;
-        file.accounts.set(postern_config::Account {
-            password,
-            ..account
-        });
-        file.save()?;
+        }
+        let password = passwords::hash(&passwords::new_password(&name, self.password_stdin)?)?;
+        let changed = file.update(|accounts| {
+            let account = accounts.get(&name).cloned();
+            account
+                .map(|account| {
+                    accounts.set(postern_config::Account {
+                        password,
+                        ..account
+                    })
+                })
+                .is_some()
+        })?;
+        if !changed {
+            return Err(file.no_such(&name));
+        }
         writeln!(out, "{name} has a new password in {}", file.path.display())?;
         file.tell_reload(out)
     }
@@ -159,11 +173,12 @@ impl Password {
 
 impl Remove {
     fn run(&self, places: &Places, out: &mut dyn Write) -> Result<(), Error> {
-        let (name, mut file) = self.whose.open(places, Missing::Refuse)?;
-        if file.accounts.remove(&name).is_none() {
+        let (name, file) = self.whose.open(places, Missing::Refuse)?;
+        if file.accounts.get(&name).is_none()
+            || file.update(|accounts| accounts.remove(&name))?.is_none()
+        {
             return Err(file.no_such(&name));
         }
-        file.save()?;
         writeln!(out, "{name} removed from {}", file.path.display())?;
         file.tell_reload(out)
     }
@@ -291,11 +306,34 @@ impl Opened {
         })
     }
 
-    fn save(&self) -> Result<(), Error> {
-        self.accounts.write_atomically(&self.path).map_err(|error| {
-            let postern_config::AccountError::Write { path, source, .. } = error;
-            Error::Write { path, source }
+    /// Changes the file while nobody else does; its folder is made if it is the first.
+    fn update<T>(&self, change: impl FnOnce(&mut AccountFile) -> T) -> Result<T, Error> {
+        let folder = self
+            .path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.exists()) {
+            let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
+            made.map_err(|source| Error::Write {
+                path: folder.to_owned(),
+                source,
+            })?;
+        }
+        AccountFile::update(&self.path, change).map_err(|trouble| match trouble {
+            UpdateError::Broken { findings } => Error::Broken {
+                path: self.path.clone(),
+                findings,
+            },
+            UpdateError::File(AccountError::Write { path, source, .. }) => {
+                Error::Write { path, source }
+            }
         })
+    }
+
+    fn known_already(&self, name: &str) -> Error {
+        self.refused(format!(
+            "there is an account {name} already; postern account password changes its password"
+        ))
     }
 
     fn refused(&self, reason: String) -> Error {

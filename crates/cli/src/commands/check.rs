@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::Places;
 use crate::certificates::{Fault, inspect};
-use crate::failure::Error;
+use crate::failure::{Error, plain};
 use crate::render::{self, Sources, Tone};
 
 /// Checks definitions, and that no two servers want one address; nothing is changed.
@@ -256,7 +256,7 @@ fn check(path: &Path, look: impl FnOnce(&str) -> Vec<Finding>) -> Checked {
         Err(cause) => (
             vec![Finding::error(
                 path,
-                format!("the file cannot be read: {cause}"),
+                format!("the file cannot be read: {}", plain(&cause)),
                 remedy(&cause, path),
             )],
             false,
@@ -395,7 +395,7 @@ impl Files<'_> {
                     "use sudo to have it checked; posternd opens it as root",
                 );
             }
-            let what = format!("{name} cannot be read: {cause}");
+            let what = format!("{name} cannot be read: {}", plain(&cause));
             self.finding(
                 Severity::Error,
                 written,

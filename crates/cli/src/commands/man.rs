@@ -52,21 +52,16 @@ impl Man {
     }
 }
 
-const SECTIONS: [(Section, &str); 7] = [
-    (Section::General, "general"),
-    (Section::Authentication, "access.authentication"),
-    (Section::Tls, "access.tls"),
-    (Section::Connection, "access.connection"),
-    (Section::Relay, "access.relay"),
-    (Section::Messages, "messages"),
-    (Section::Delivery, "delivery"),
-];
-
 /// postern-definition(5), from the table of settings.
 fn definition() -> String {
     let mut page = String::from(DEFINITION);
-    for (section, title) in SECTIONS {
-        let _ = writeln!(page, ".SH \"[{}]\"", title.to_uppercase());
+    for section in Section::ALL {
+        let _ = writeln!(
+            page,
+            ".SH \"[{}]\"\n{}",
+            section.name().to_uppercase(),
+            escaped(section.about())
+        );
         for setting in SETTINGS.iter().filter(|setting| setting.section == section) {
             page.push_str(&entry(setting));
         }

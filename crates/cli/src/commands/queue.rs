@@ -81,10 +81,9 @@ struct Choice {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = true)]
 struct Chosen {
     /// Messages, by id.
-    #[arg(value_name = "ID", conflicts_with_all = ["all", "destination"])]
+    #[arg(value_name = "ID", required_unless_present_any = ["all", "destination"], conflicts_with_all = ["all", "destination"])]
     ids: Vec<String>,
     /// All with a recipient still to be reached at this domain or host.
     #[arg(long, value_name = "DOMAIN", conflicts_with = "all")]
