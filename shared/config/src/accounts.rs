@@ -42,12 +42,12 @@ pub struct AccountFile {
     accounts: BTreeMap<String, Account>,
 }
 
-/// Why an account file could not be changed.
+/// Why an account file could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    /// A step failed.
+    /// A step of it failed.
     #[error("cannot {step} {}: {source}", path.display())]
-    File {
+    Write {
         /// What was being done.
         step: &'static str,
         /// To which file.
@@ -55,12 +55,20 @@ pub enum AccountError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Why an account file could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
     /// What is in the file cannot be read whole: writing it anew would lose the rest.
     #[error("the account file has errors; mend it first")]
     Broken {
         /// What is wrong with it.
         findings: Vec<Finding>,
     },
+    /// It could not be read or written.
+    #[error(transparent)]
+    File(#[from] AccountError),
 }
 
 impl std::fmt::Debug for Account {
@@ -155,21 +163,21 @@ impl AccountFile {
     pub fn update<T>(
         path: &Path,
         change: impl FnOnce(&mut AccountFile) -> T,
-    ) -> Result<T, AccountError> {
+    ) -> Result<T, UpdateError> {
         let folder = folder(path);
         let lock = File::open(folder).map_err(failed("open", folder))?;
         lock.lock().map_err(failed("lock", folder))?;
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(failed("read", path)(error)),
+            Err(error) => return Err(failed("read", path)(error).into()),
         };
         let (mut file, findings) = AccountFile::parse(&text, path);
         if findings
             .iter()
             .any(|finding| finding.severity == Severity::Error)
         {
-            return Err(AccountError::Broken { findings });
+            return Err(UpdateError::Broken { findings });
         }
         let answer = change(&mut file);
         file.write_atomically(path)?;
@@ -204,7 +212,7 @@ impl AccountFile {
 
 fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AccountError {
     let path = path.to_owned();
-    move |source| AccountError::File { step, path, source }
+    move |source| AccountError::Write { step, path, source }
 }
 
 fn folder(path: &Path) -> &Path {
@@ -425,13 +433,13 @@ mod tests {
 
         fs::write(&path, "[accounts.x]\n").unwrap();
         assert!(
-            matches!(AccountFile::update(&path, |_| ()), Err(AccountError::Broken { findings }) if findings.len() == 1)
+            matches!(AccountFile::update(&path, |_| ()), Err(UpdateError::Broken { findings }) if findings.len() == 1)
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), "[accounts.x]\n");
         let nowhere = folder.path().join("none").join("a.toml");
         assert!(matches!(
             AccountFile::default().write_atomically(&nowhere),
-            Err(AccountError::File { step: "create", .. })
+            Err(AccountError::Write { step: "create", .. })
         ));
     }
 

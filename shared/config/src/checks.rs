@@ -42,27 +42,8 @@ fn required(reader: &mut Reader<'_>) {
 }
 
 fn tls(reader: &mut Reader<'_>, definition: &Definition) {
-    if !definition.tls.certificates.is_empty() {
-        return;
-    }
-    // A pair that was not understood has its own finding.
-    if reader
-        .span_of(Section::Tls, "certificates")
-        .is_some_and(|span| span.len() > 2)
-    {
-        return;
-    }
     const REMEDY: &str =
         "write certificates = [{ certificate = \"….pem\", key = \"….pem\" }] in [access.tls]";
-    let listen = reader.span_of(Section::General, "listen");
-    if definition.tls.require {
-        let span = reader.span_of(Section::Tls, "require");
-        reader.error(
-            span,
-            "a secure channel is required, and there is no certificate to make one",
-            REMEDY,
-        );
-    }
     let any = |mode: TlsMode| {
         definition
             .general
@@ -70,13 +51,38 @@ fn tls(reader: &mut Reader<'_>, definition: &Definition) {
             .iter()
             .any(|identity| identity.tls == mode)
     };
+    let listen = reader.span_of(Section::General, "listen");
+    let require = reader.span_of(Section::Tls, "require");
+    if definition.tls.require && any(TlsMode::None) {
+        let what =
+            "a secure channel is required, and an identity with tls = \"none\" can have none";
+        reader.error(
+            listen.clone(),
+            what,
+            "write tls = \"starttls\" there, or require = false in [access.tls]",
+        );
+    }
+    // A pair that was not understood has its own finding.
+    let tried = reader
+        .span_of(Section::Tls, "certificates")
+        .is_some_and(|span| span.len() > "[]".len());
+    if tried || !definition.tls.certificates.is_empty() {
+        return;
+    }
+    if definition.tls.require {
+        reader.error(
+            require,
+            "a secure channel is required, and there is no certificate to make one",
+            REMEDY,
+        );
+    }
     if any(TlsMode::Implicit) {
         reader.error(
             listen,
             "an identity with tls = \"implicit\" needs a certificate, and there is none",
             REMEDY,
         );
-    } else if any(TlsMode::Starttls) {
+    } else if any(TlsMode::Starttls) && !loopback_only(definition) {
         let remedy = format!("{REMEDY}, or tls = \"none\" on the identity if that is meant");
         reader.warn(
             listen,
@@ -183,12 +189,10 @@ fn open_relay(reader: &mut Reader<'_>, relay: &Relay) {
     }
 }
 
+/// The first entry that is a large part of the Internet by itself.
 fn widest(reader: &Reader<'_>, relay: &Relay) -> Option<std::ops::Range<usize>> {
-    let wide: Vec<&Entry> = relay.list.iter().filter(|entry| is_wide(entry)).collect();
-    match wide.as_slice() {
-        [one] => reader.span_of_line_in(Section::Relay, "list", one.origin.line()),
-        _ => None,
-    }
+    let entry = relay.list.iter().find(|entry| is_wide(entry))?;
+    reader.span_of_line_in(Section::Relay, "list", entry.origin.line())
 }
 
 /// Not everyone, but more computers than anybody has.

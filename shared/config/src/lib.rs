@@ -28,7 +28,7 @@ mod tls;
 mod values;
 mod write;
 
-pub use accounts::{Account, AccountError, AccountFile};
+pub use accounts::{Account, AccountError, AccountFile, UpdateError};
 pub use authentication::{AccountSource, Authentication, ChannelBinding, Ntlm};
 pub use connection::ListRule;
 pub use delivery::{

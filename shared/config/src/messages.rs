@@ -113,13 +113,7 @@ impl Messages {
             reader.word(node, &[("kept", Badmail::Kept)])
         });
         fields.set_some(&mut read.unresolved_to, "unresolved_to", |reader, node| {
-            let host = reader.parsed(node, "\"mail.example.net:25\"", SmartHost::parse)?;
-            reader.not_yet(
-                node.span(),
-                "sending unknown recipients to another host",
-                "remove it: they are refused",
-            );
-            Some(host)
+            reader.parsed(node, "\"mail.example.net:25\"", SmartHost::parse)
         });
         let words = [
             ("refuse", BareNewline::Refuse),

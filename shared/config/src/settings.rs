@@ -216,7 +216,7 @@ pub static SETTINGS: &[Setting] = &[
         "Who gets a copy of each non-delivery report."),
     setting!(Messages, "badmail", Some(r#""kept""#), None,
         "A report that cannot be delivered is kept with its reason, never dropped."),
-    setting!(later Messages, "unresolved_to", None, Some(r#""mail.example.net:25""#),
+    setting!(Messages, "unresolved_to", None, Some(r#""mail.example.net:25""#),
         "Where recipients of a local domain go that are not found."),
     setting!(Messages, "bare_newline", Some(r#""refuse""#), None,
         "A bare CR or LF in a message: refuse it (550 5.6.0), or convert it to CRLF."),

@@ -1,0 +1,79 @@
+//! Findings as people read them: each `golden/NAME.toml` has its `NAME.findings` beside it.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p postern-config` writes them anew, to be read before they are committed.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+use postern_config::{Severity, load};
+
+#[test]
+fn findings_read_as_recorded() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut names: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    names.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
+    names.sort();
+    assert!(names.len() >= 10);
+    for path in names {
+        let text = fs::read_to_string(&path).unwrap();
+        let name = Path::new(path.file_name().unwrap());
+        let (definition, findings) = load(&text, name);
+        let shown: String = findings
+            .iter()
+            .map(|finding| format!("{finding}\n"))
+            .collect();
+        let errors = findings
+            .iter()
+            .any(|finding| finding.severity == Severity::Error);
+        assert_eq!(definition.is_none(), errors, "{}", name.display());
+        for finding in &findings {
+            assert!(
+                !finding.what.is_empty() && !finding.remedy.is_empty(),
+                "{finding}"
+            );
+            assert!(
+                finding
+                    .place
+                    .is_none_or(|place| text.get(place.start..place.end).is_some()),
+                "{finding}"
+            );
+        }
+        let golden = path.with_extension("findings");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&golden, &shown).unwrap();
+        }
+        assert_eq!(
+            shown,
+            fs::read_to_string(&golden).unwrap(),
+            "{}",
+            name.display()
+        );
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("secret\""),
+            "{}",
+            name.display()
+        );
+    }
+}
+
+#[test]
+fn a_flood_of_mistakes_is_cut_short() {
+    let entries = "\"x y\",\n".repeat(10_000);
+    let text = format!("[access.connection]\nlist = [\n{entries}]\n");
+    let (definition, findings) = load(&text, Path::new("mx1.toml"));
+    assert!(definition.is_none());
+    assert_eq!(findings.len(), 51);
+    assert!(findings[50].what.contains("more findings are not shown"));
+    let told: usize = findings
+        .iter()
+        .map(|finding| finding.what.len() + finding.remedy.len() + 100)
+        .sum();
+    assert!(told < 32 << 10, "must fit a packet of 64 KiB: {told}");
+}
