@@ -5,7 +5,7 @@
 //!                                    posture::Posture::read, shown by status
 //! ```
 //!
-//! Call it before any other thread exists.
+//! Call them before any other thread exists: what belongs to a thread is inherited by those it starts, and by no others.
 //!
 //! Never: policy. What is allowed comes as an argument; what could not be had is an error, not a log line.
 

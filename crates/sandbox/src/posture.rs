@@ -1,5 +1,7 @@
 //! What is in force: read back from the kernel, not remembered.
 //!
+//! Some restrictions belong to a thread, not to the process. What is shown is the weakest of all threads.
+//!
 //! Never: an opinion; `status` shows the facts.
 
 use std::fs;
@@ -21,7 +23,7 @@ pub struct Posture {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
-    /// Whether executing something can no longer add privileges.
+    /// Whether executing something can no longer add privileges, in any thread.
     pub no_new_privs: bool,
     /// Whether others of the same uid may look into this process, and a crash may leave a core file.
     pub dumpable: bool,
@@ -55,14 +57,37 @@ pub struct Limit {
 impl Posture {
     /// Reads this process's.
     pub fn read() -> Result<Posture, Error> {
-        const PATH: &str = "/proc/self/status";
-        let status =
-            fs::read_to_string(PATH).map_err(|source| Error::Read { path: PATH, source })?;
+        const PATH: &str = "/proc/self/task";
+        let read = |source| Error::Read { path: PATH, source };
         let dumpable = prctl::get_dumpable().map_err(|source| Error::Harden {
             what: "dumpable",
             source,
         })?;
-        Posture::parse(&status, dumpable).map_err(|source| Error::Read { path: PATH, source })
+        let mut weakest: Option<Posture> = None;
+        for thread in fs::read_dir(PATH).map_err(read)? {
+            let path = thread.map_err(read)?.path().join("status");
+            // A thread that has ended since is no weakness.
+            let Ok(status) = fs::read_to_string(path) else {
+                continue;
+            };
+            let posture = Posture::parse(&status, dumpable).map_err(read)?;
+            weakest = Some(match weakest {
+                Some(other) => other.weaker(posture),
+                None => posture,
+            });
+        }
+        weakest.ok_or_else(|| read(io::ErrorKind::NotFound.into()))
+    }
+
+    /// The weaker of two threads in everything that belongs to a thread.
+    fn weaker(self, other: Posture) -> Posture {
+        Posture {
+            no_new_privs: self.no_new_privs && other.no_new_privs,
+            capabilities: self.capabilities | other.capabilities,
+            bounding: self.bounding | other.bounding,
+            seccomp: self.seccomp.min(other.seccomp),
+            ..self
+        }
     }
 
     fn parse(status: &str, dumpable: bool) -> io::Result<Posture> {
@@ -171,6 +196,25 @@ mod tests {
         );
         assert!(posture.no_new_privs && !posture.dumpable);
         assert_eq!((posture.seccomp, posture.threads), (2, 3));
+    }
+
+    #[test]
+    fn the_weakest_thread_is_shown() {
+        let strong = Posture::parse(STATUS, false).expect("parsed");
+        let weak = STATUS
+            .replace("NoNewPrivs:\t1", "NoNewPrivs:\t0")
+            .replace("Seccomp:\t2", "Seccomp:\t0");
+        let weak = Posture::parse(
+            &weak.replace("CapEff:\t0000000000000400", "CapEff:\t3"),
+            false,
+        )
+        .expect("parsed");
+        for both in [strong.clone().weaker(weak.clone()), weak.weaker(strong)] {
+            assert_eq!(
+                (both.no_new_privs, both.seccomp, both.capabilities),
+                (false, 0, 0x403)
+            );
+        }
     }
 
     #[test]
