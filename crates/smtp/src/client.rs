@@ -467,7 +467,7 @@ impl Client {
                 // RFC 4954 §4
                 Err(_) => self.respond(None),
             },
-            235 => {
+            200..300 => {
                 self.state = State::Ready;
                 self.events.push_back(ClientEvent::LoggedIn);
             }

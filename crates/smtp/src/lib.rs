@@ -12,7 +12,7 @@
 //! | [`ask`] | all that a session wants from its host |
 //! | [`server`] | one session, as a server |
 //! | [`client`] | one connection, as a client |
-//! | [`dialogue`] | conversations as text, for tests |
+//! | `dialogue` | conversations as text, for tests |
 //!
 //! Never: a socket, a file, a clock, a thread, a policy.
 
@@ -30,6 +30,9 @@ pub mod ask;
 pub mod server;
 
 pub mod client;
+
+#[doc(hidden)]
+pub mod dialogue;
 
 pub use address::{AddressError, Domain, ForwardPath, Mailbox, ReversePath};
 pub use ask::{

@@ -389,8 +389,11 @@ impl Open {
                 stage: Stage::Body,
                 reply,
             },
+            // What was awaited may belong to the message before.
             (None, Progress::Asking) => ClientEvent::Failed {
-                stage: stage.unwrap_or(Stage::Mail),
+                stage: stage
+                    .filter(|stage| matches!(stage, Stage::Rcpt(_) | Stage::Data))
+                    .unwrap_or(Stage::Mail),
                 reply,
             },
         }
