@@ -62,10 +62,14 @@ impl<'t> Reader<'t> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         for error in &errors {
             let span = error.span().unwrap_or(0..0);
-            let remedy = syntax_remedy(
-                error.message(),
-                self.text.get(span.clone()).unwrap_or_default(),
-            );
+            let found = self.text.get(span.clone()).unwrap_or_default();
+            // What stands there without quotes may be a password: not told again.
+            let before = self.text.get(..span.start).unwrap_or_default();
+            let is_secret = before
+                .rsplit('\n')
+                .next()
+                .is_some_and(|line| line.contains("password"));
+            let remedy = syntax_remedy(error.message(), if is_secret { "" } else { found });
             self.error(span, format!("not TOML: {}", error.message()), remedy);
         }
         errors.is_empty().then(|| table.into_inner())
@@ -493,9 +497,8 @@ impl<'r, 'd, 't> Fields<'r, 'd, 't> {
             clip(written),
             self.section.name()
         );
-        let elsewhere = SETTINGS.iter().find(|setting| setting.name == written);
-        let remedy = if let Some(setting) = elsewhere {
-            format!("`{written}` belongs in [{}]", setting.section.name())
+        let remedy = if let Some(remedy) = elsewhere(written) {
+            remedy
         } else if let Some(name) = nearest(written, in_section().map(|setting| setting.name)) {
             format!("write `{name}`")
         } else if let Some(setting) = nearest_anywhere(written) {
@@ -544,6 +547,16 @@ impl<'r, 'd, 't> Fields<'r, 'd, 't> {
     ) {
         self.set(into, name, |reader, node| read(reader, node).map(Some));
     }
+}
+
+/// Where a known setting belongs.
+fn elsewhere(written: &str) -> Option<String> {
+    let sections: Vec<String> = SETTINGS
+        .iter()
+        .filter(|setting| setting.name == written)
+        .map(|setting| format!("[{}]", setting.section.name()))
+        .collect();
+    (!sections.is_empty()).then(|| format!("`{written}` belongs in {}", sections.join(" or ")))
 }
 
 fn nearest_anywhere(written: &str) -> Option<&'static crate::Setting> {
@@ -598,16 +611,15 @@ fn expect_section<'t>(
         }
         return;
     }
-    let setting = SETTINGS
-        .iter()
-        .find(|setting| setting.name == written && !is_table);
     let section = Section::ALL
         .iter()
         .find(|section| section.path().last().is_some_and(|last| *last == written));
     let names = || Section::ALL.iter().map(|section| section.name());
     let whole = format!("{within}{written}");
-    let remedy = if let Some(setting) = setting {
-        format!("`{written}` belongs in [{}]", setting.section.name())
+    // `relay` is both: a table was meant as the section.
+    let remedy = if let Some(remedy) = elsewhere(written).filter(|_| section.is_none() || !is_table)
+    {
+        remedy
     } else if let Some(section) = section {
         format!("write [{}]", section.name())
     } else if let Some(name) = nearest(written, known.iter().copied()) {

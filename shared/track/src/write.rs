@@ -84,8 +84,8 @@ struct Shared {
 struct Waiting {
     lines: Vec<u8>,
     /// Lines dropped and not yet reported in the log.
+    untold: u64,
     dropped: u64,
-    dropped_ever: u64,
     /// Bytes ever put in, and bytes ever dealt with.
     noted: u64,
     settled: u64,
@@ -141,8 +141,8 @@ impl Journal {
         let after = waiting.lines.len();
         if after > shared.limit {
             waiting.lines.truncate(before);
+            waiting.untold += 1;
             waiting.dropped += 1;
-            waiting.dropped_ever += 1;
             return;
         }
         waiting.noted += (after - before) as u64;
@@ -155,7 +155,7 @@ impl Journal {
 
     /// How many lines were dropped since the log was opened.
     pub fn dropped(&self) -> u64 {
-        self.owner.shared.lock().dropped_ever
+        self.owner.shared.lock().dropped
     }
 
     /// Waits until all that was noted so far is written (or has been dropped because it could not be). Blocks: call it
@@ -195,7 +195,7 @@ impl Shared {
         let mut batch = Vec::new();
         loop {
             let (dropped, closing) = self.next(&mut batch);
-            let (noted, mut lost) = (batch.len() as u64, 0);
+            let (noted, mut unwritten) = (batch.len() as u64, 0);
             if dropped > 0 {
                 write_line(
                     &mut batch,
@@ -204,16 +204,16 @@ impl Shared {
                     &Event::Dropped { count: dropped },
                 );
             }
-            if let Err(unwritten) = paper.write(&batch) {
-                lost = unwritten;
+            if let Err(lines) = paper.write(&batch) {
+                unwritten = lines;
             }
             batch.clear();
             // A burst's memory is not kept for quiet times.
             batch.shrink_to(4 << 10);
             let mut waiting = self.lock();
             waiting.settled += noted;
-            waiting.dropped += lost;
-            waiting.dropped_ever += lost;
+            waiting.untold += unwritten;
+            waiting.dropped += unwritten;
             drop(waiting);
             self.written.notify_all();
             if closing {
@@ -246,7 +246,7 @@ impl Shared {
         }
         std::mem::swap(&mut waiting.lines, batch);
         waiting.hurry = false;
-        (std::mem::take(&mut waiting.dropped), waiting.closing)
+        (std::mem::take(&mut waiting.untold), waiting.closing)
     }
 }
 
