@@ -197,3 +197,53 @@ fn group_of(path: &Path) -> Option<String> {
         .flatten()?;
     (gid != 0).then_some(group.name)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn connecting(kind: io::ErrorKind) -> Error {
+        let path = PathBuf::from("/run/postern/control");
+        let source = io::Error::from(kind);
+        wording(
+            Trouble::Connect {
+                path: path.clone(),
+                source,
+            },
+            "posternd",
+            &path,
+        )
+    }
+
+    #[test]
+    fn a_socket_that_is_closed_to_the_user_says_how_to_get_in() {
+        let error = connecting(io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("permission denied"), "{error}");
+        assert!(error.remedy().unwrap().contains("sudo"));
+        let path = PathBuf::from("/run/postern/control");
+        let error = Error::Denied {
+            path,
+            group: Some("postern".into()),
+        };
+        assert!(error.remedy().unwrap().contains("join the group postern"));
+        assert_eq!(error.code(), 3);
+    }
+
+    #[test]
+    fn nobody_there_says_how_to_start() {
+        for kind in [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused] {
+            let error = connecting(kind);
+            assert!(matches!(error, Error::NotRunning { .. }));
+            assert!(error.remedy().unwrap().contains("systemctl start posternd"));
+        }
+    }
+
+    #[test]
+    fn a_long_path_is_refused_before_the_kernel_does() {
+        let path = |length: usize| PathBuf::from("/".repeat(length));
+        assert!(path_fits(&path(107)).is_ok());
+        assert!(path_fits(&path(108)).is_err());
+    }
+}

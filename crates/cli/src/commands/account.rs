@@ -381,12 +381,21 @@ fn of_server(server: &ServerName, places: &Places) -> Result<PathBuf, Error> {
             _ => None,
         });
     match (files.next(), files.next()) {
-        (Some(one), None) => Ok(Hosting::locate(&path, one)),
+        (Some(one), None) => Ok(tidy(Hosting::locate(&path, one))),
         (None, _) => Err(none_named(&path, server)),
         (Some(_), Some(_)) => Err(Error::Usage {
             what: format!("{} names several account files", path.display()),
             remedy: "say which with --file PATH".to_owned(),
         }),
+    }
+}
+
+/// The path without `..` in it, as far as its folder is there.
+fn tidy(path: PathBuf) -> PathBuf {
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    match (folder, path.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => path,
     }
 }
 
