@@ -10,7 +10,7 @@ help: ## list these words
 	@awk -F': .*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 build: ## build posternd, postern-vserver and postern
-	$(CARGO) build --quiet $(BINARIES)
+	$(CARGO) build $(BINARIES)
 
 run: build ## build, then run a demonstration with two servers on loopback, without root
 	@exec $(TARGET)/debug/postern demo --dir ./demo
