@@ -10,6 +10,7 @@ pub mod definition;
 pub mod peers;
 pub mod sink;
 pub mod wire;
+pub mod play;
 pub mod load;
 pub mod mail;
 pub mod maildir;
