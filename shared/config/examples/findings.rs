@@ -9,7 +9,10 @@ fn main() -> std::io::Result<()> {
         for finding in &findings {
             println!("{finding}");
         }
-        println!("{path}: {} in {took:?}", if definition.is_some() { "good" } else { "bad" });
+        println!(
+            "{path}: {} in {took:?}",
+            if definition.is_some() { "good" } else { "bad" }
+        );
     }
     Ok(())
 }

@@ -262,6 +262,14 @@ fn messages(reader: &mut Reader<'_>, definition: &Definition) {
 
 fn delivery(reader: &mut Reader<'_>, definition: &Definition) {
     let delivery = &definition.delivery;
+    if delivery.direct_first && delivery.smart_host.is_empty() {
+        let span = reader.span_of(Section::Delivery, "direct_first");
+        reader.warn(
+            span,
+            "direct_first does nothing: there is no smart_host",
+            "write smart_host too, or remove it",
+        );
+    }
     let pairs = [
         (
             delivery.delay_notice,

@@ -185,10 +185,10 @@ pub enum LoginSecret {
     File(PathBuf),
 }
 
-/// An exception for one destination domain.
+/// An exception for one destination domain, for all domains below one, or for all there are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// The destination, in lower case.
+    /// The destination, in lower case: `partner.example`, `*.partner.example` (all below it), or `*`.
     pub domain: String,
     /// Where its mail goes, tried in order; empty: by MX, whatever the smart host.
     pub host: Vec<SmartHost>,
@@ -230,17 +230,7 @@ impl Delivery {
             outbound_security,
         );
         fields.set(&mut read.smart_host, "smart_host", smart_hosts);
-        fields.set(&mut read.direct_first, "direct_first", |reader, node| {
-            let wanted = reader.truth(node)?;
-            if wanted {
-                reader.not_yet(
-                    node.span(),
-                    "MX delivery before the smart host",
-                    "write false, or remove `smart_host`",
-                );
-            }
-            Some(wanted)
-        });
+        fields.set(&mut read.direct_first, "direct_first", Reader::truth);
         fields.set(&mut read.routes, "routes", routes);
         fields.set_some(&mut read.masquerade, "masquerade", |reader, node| {
             let domain = reader.domain(node)?;
@@ -614,11 +604,8 @@ fn outbound_security<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Out
     if let Some(node) = table.get("login") {
         security.login = Some(login(reader, node)?);
         if security.tls == OutboundTls::None {
-            reader.warn(
-                node.span(),
-                "the password goes out in clear",
-                "write tls = \"required\"",
-            );
+            let what = "a login is never sent outside TLS, and tls is \"none\"";
+            reader.error(node.span(), what, "write tls = \"required\"");
         }
     }
     Some(security)
@@ -712,19 +699,19 @@ fn smart_hosts<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Vec<Smart
 }
 
 fn routes<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Vec<Route>> {
-    let routes = reader.list(
-        node,
-        "[{ domain = \"partner.example\", host = \"mail.partner.example:25\" }]",
-        route,
-    )?;
-    if !routes.is_empty() {
-        reader.not_yet(
-            node.span(),
-            "routes for single domains",
-            "remove them; `smart_host` and `outbound_security` hold for all",
-        );
-    }
-    Some(routes)
+    const EXAMPLE: &str = "[{ domain = \"partner.example\", host = \"mail.partner.example:25\" }]";
+    let mut known: HashMap<String, u32> = HashMap::new();
+    reader.list(node, EXAMPLE, |reader, member| {
+        let route = route(reader, member)?;
+        if let Some(line) = known.insert(route.domain.clone(), route.origin.line()) {
+            let what = format!(
+                "the route for {} is here twice (first in line {line})",
+                clip(&route.domain)
+            );
+            reader.error(member.span(), what, "keep one of the two");
+        }
+        Some(route)
+    })
 }
 
 fn route<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Route> {
@@ -742,7 +729,7 @@ fn route<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Route> {
         );
         return None;
     };
-    let domain = reader.domain(domain);
+    let domain = pattern(reader, domain);
     let host = table.get("host").map(|node| smart_hosts(reader, node));
     let security = table
         .get("security")
@@ -758,6 +745,15 @@ fn route<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Route> {
         max_outbound,
         origin,
     })
+}
+
+/// `partner.example`, `*.partner.example` or `*`.
+fn pattern<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<String> {
+    match node.get_ref().as_str() {
+        Some("*") => Some("*".to_owned()),
+        Some(text) if text.strip_prefix("*.").is_some_and(is_domain) => Some(text.to_lowercase()),
+        _ => reader.domain(node),
+    }
 }
 
 fn resolver<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<SocketAddr> {
