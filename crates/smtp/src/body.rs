@@ -156,13 +156,11 @@ impl Decoder {
         }
     }
 
-    /// A BDAT message is complete: what a CR at its very end comes to.
+    /// A BDAT message is complete: what a CR at its very end comes to. Asked again, nothing.
     pub fn finish(&mut self) -> Option<Decoded> {
-        if self.place == Place::Cr {
-            self.bare(b"\n")
-        } else {
-            None
-        }
+        let ends_bare = self.place == Place::Cr;
+        self.place = Place::Start;
+        if ends_bare { self.bare(b"\n") } else { None }
     }
 
     fn bare(&self, mended: &'static [u8]) -> Option<Decoded> {

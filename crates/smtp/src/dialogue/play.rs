@@ -21,7 +21,6 @@ pub fn play(dialogue: &Dialogue, step: usize) -> Result<(), Mismatch> {
         now,
         step: step.max(1),
         unsent: VecDeque::new(),
-        said: Vec::new(),
         body: Vec::new(),
     };
     let greets_later = dialogue
@@ -33,16 +32,32 @@ pub fn play(dialogue: &Dialogue, step: usize) -> Result<(), Mismatch> {
     if !greets_later && !refuses_at_the_door {
         player.session.greet(now);
     }
-    for (line, step) in &dialogue.steps {
-        player
-            .take(step)
-            .map_err(|what| Mismatch { line: *line, what })?;
+    let mut steps = &dialogue.steps[..];
+    let (answers, rest) = split_round(steps);
+    player.round(answers, 1)?;
+    steps = rest;
+    while let Some(((line, step), rest)) = steps.split_first() {
+        match step {
+            Step::Send(octets) => player.unsent.extend(octets),
+            Step::Do(deed) => player.act(deed),
+            Step::Say(_) | Step::Ask { .. } => {}
+        }
+        let (answers, rest) = split_round(rest);
+        player.round(answers, *line)?;
+        steps = rest;
     }
-    let last = dialogue.steps.last().map_or(1, |(line, _)| *line);
-    player.settle().map_err(|what| Mismatch {
-        line: last,
-        what: format!("behind this: {what}"),
-    })
+    Ok(())
+}
+
+/// The questions and lines up to the next thing that is done.
+fn split_round(steps: &[(usize, Step)]) -> (&[(usize, Step)], &[(usize, Step)]) {
+    let is_done = |step: &Step| matches!(step, Step::Send(_) | Step::Do(_));
+    steps.split_at(
+        steps
+            .iter()
+            .position(|(_, step)| is_done(step))
+            .unwrap_or(steps.len()),
+    )
 }
 
 struct Player {
@@ -51,39 +66,92 @@ struct Player {
     /// Octets given at once.
     step: usize,
     unsent: VecDeque<u8>,
-    said: Vec<u8>,
     body: Vec<u8>,
 }
 
 impl Player {
-    fn take(&mut self, step: &Step) -> Result<(), String> {
-        match step {
-            Step::Send(octets) => {
-                self.settle()?;
-                self.unsent.extend(octets);
-                Ok(())
+    /// Lets the session work until it waits: all that is asked, and all that is said, in the order written.
+    /// How the two mingle is not looked at; on a wire nobody could.
+    fn round(&mut self, steps: &[(usize, Step)], line: usize) -> Result<(), Mismatch> {
+        let last = steps.last().map_or(line, |(line, _)| *line);
+        let mut questions = steps.iter().filter_map(|(line, step)| match step {
+            Step::Ask { question, answer } => Some((*line, question.as_str(), answer)),
+            _ => None,
+        });
+        loop {
+            if let Some(event) = self.session.poll() {
+                if let Event::Body(piece) = event {
+                    self.body.extend_from_slice(piece);
+                    continue;
+                }
+                let next = questions.next();
+                let line = next.map_or(last, |(line, ..)| line);
+                let asked = describe(&event);
+                let answer = match next {
+                    Some((_, question, answer)) if question == asked => answer.clone(),
+                    _ => {
+                        return Err(Mismatch {
+                            line,
+                            what: format!("the core asked: {asked}"),
+                        });
+                    }
+                };
+                if matches!(event, Event::Data(_)) {
+                    self.body.clear();
+                }
+                settle(event, answer).map_err(|what| Mismatch { line, what })?;
+                while let Some((line, question, _)) = questions
+                    .clone()
+                    .next()
+                    .filter(|(_, question, _)| is_body(question))
+                {
+                    compare_body(&self.body, question).map_err(|what| Mismatch { line, what })?;
+                    questions.next();
+                }
+            } else if !self.feed() {
+                break;
             }
-            Step::Say(pattern) => {
-                let line = self.line()?;
-                if pattern.fits(&line) {
-                    Ok(())
-                } else {
-                    Err(format!("the server said {line:?}"))
+        }
+        if let Some((line, ..)) = questions.next() {
+            return Err(Mismatch {
+                line,
+                what: "the core did not ask this".into(),
+            });
+        }
+        self.compare_output(steps, last)
+    }
+
+    fn compare_output(&mut self, steps: &[(usize, Step)], last: usize) -> Result<(), Mismatch> {
+        let output = self.session.take_output();
+        let mut said = output.split_inclusive(|octet| *octet == b'\n').map(|line| {
+            let line = String::from_utf8_lossy(line);
+            line.strip_suffix("\r\n")
+                .map_or_else(|| format!("{line} (and no CRLF)"), str::to_owned)
+        });
+        for (line, step) in steps {
+            let Step::Say(pattern) = step else { continue };
+            match said.next() {
+                Some(text) if pattern.fits(&text) => {}
+                Some(text) => {
+                    return Err(Mismatch {
+                        line: *line,
+                        what: format!("the server said {text:?}"),
+                    });
+                }
+                None => {
+                    return Err(Mismatch {
+                        line: *line,
+                        what: "the server said nothing".into(),
+                    });
                 }
             }
-            Step::Ask { question, answer } => match question
-                .strip_prefix("body ")
-                .or((question == "body").then_some(""))
-            {
-                Some(body) if escape(&self.body) == body => Ok(()),
-                Some(_) => Err(format!("the body is {}", escape(&self.body))),
-                None => self.ask(question, answer),
-            },
-            Step::Do(deed) => {
-                self.settle()?;
-                self.act(deed);
-                Ok(())
-            }
+        }
+        match said.next() {
+            Some(text) => Err(Mismatch {
+                line: last,
+                what: format!("behind this the server said {text:?}"),
+            }),
+            None => Ok(()),
         }
     }
 
@@ -110,23 +178,6 @@ impl Player {
         }
     }
 
-    /// Nothing may be left to ask or to say.
-    fn settle(&mut self) -> Result<(), String> {
-        loop {
-            if let Some(event) = self.session.poll() {
-                collect(&mut self.body, &event)?;
-            } else if !self.feed() {
-                break;
-            }
-        }
-        self.said.extend(self.session.take_output());
-        if self.said.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("the server also said {}", escape(&self.said)))
-        }
-    }
-
     /// Gives the session its next piece of input, if there is one.
     fn feed(&mut self) -> bool {
         let count = self.step.min(self.unsent.len());
@@ -134,53 +185,22 @@ impl Player {
         self.session.receive(self.now, &piece);
         count > 0
     }
+}
 
-    fn line(&mut self) -> Result<String, String> {
-        loop {
-            self.said.extend(self.session.take_output());
-            if let Some(end) = self.said.windows(2).position(|pair| pair == b"\r\n") {
-                let line = String::from_utf8_lossy(&self.said[..end]).into_owned();
-                self.said.drain(..end + 2);
-                return Ok(line);
-            }
-            if let Some(event) = self.session.poll() {
-                collect(&mut self.body, &event)?;
-            } else if !self.session.has_output() && !self.feed() {
-                return Err("the server said nothing".into());
-            }
-        }
-    }
-
-    fn ask(&mut self, question: &str, answer: &Answer) -> Result<(), String> {
-        loop {
-            if let Some(event) = self.session.poll() {
-                if collect(&mut self.body, &event).is_ok() {
-                    continue;
-                }
-                let asked = describe(&event);
-                if asked != question {
-                    return Err(format!("the core asked: {asked}"));
-                }
-                if matches!(event, Event::Data(_)) {
-                    self.body.clear();
-                }
-                return settle(event, answer.clone());
-            } else if !self.feed() {
-                return Err("the core asked nothing".into());
-            }
-        }
+fn compare_body(body: &[u8], question: &str) -> Result<(), String> {
+    let body = escape(body);
+    let expected = question
+        .strip_prefix("body")
+        .map(|text| text.strip_prefix(' ').unwrap_or(text));
+    if expected == Some(&body) {
+        Ok(())
+    } else {
+        Err(format!("the body is {body}"))
     }
 }
 
-/// Keeps a piece of the body; anything else is a question.
-fn collect(body: &mut Vec<u8>, event: &Event<'_>) -> Result<(), String> {
-    match event {
-        Event::Body(piece) => {
-            body.extend_from_slice(piece);
-            Ok(())
-        }
-        event => Err(format!("the core asked: {}", describe(event))),
-    }
+fn is_body(question: &str) -> bool {
+    question == "body" || question.starts_with("body ")
 }
 
 fn settle(event: Event<'_>, answer: Answer) -> Result<(), String> {
