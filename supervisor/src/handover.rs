@@ -1,0 +1,97 @@
+//! Opens what a worker needs and may not open itself: definition, keys, accounts, and its state folder.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use postern_control::worker::{Item, Manifest, MissingFile};
+use postern_hosting::{Finding, Hosting, ServerName};
+
+use crate::listeners::Listener;
+use crate::roster::Definition;
+use crate::server::Trouble;
+use crate::uids::Identity;
+
+/// A manifest and the files it lists, but for the listeners, which come after them.
+pub(crate) struct Handover {
+    pub(crate) manifest: Manifest,
+    pub(crate) files: Vec<File>,
+}
+
+impl Handover {
+    /// Opens what `definition` names. A file that cannot be opened is listed as missing: the worker knows its line.
+    pub(crate) fn open(definition: Definition, listeners: &[Listener]) -> Result<Handover, Trouble> {
+        let Definition { path, hosting, file } = definition;
+        let all = 1 + hosting.files.len() + listeners.len();
+        if all > Manifest::MOST {
+            let what = format!("names {all} files and addresses, the most is {}", Manifest::MOST);
+            return Err(Trouble::Definition(vec![Finding::error(&path, what, "join some of the files")]));
+        }
+        let mut manifest = Manifest::default();
+        let mut files = vec![file];
+        manifest.items.push(Item::Definition { path: path.clone() });
+        for written in hosting.files {
+            match open_regular(&Hosting::locate(&path, &written)) {
+                Ok(file) => {
+                    files.push(file);
+                    manifest.items.push(Item::File { path: written });
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    manifest.missing.push(MissingFile { path: written, error });
+                }
+            }
+        }
+        let identities = listeners.iter().map(|listener| listener.identity);
+        manifest.items.extend(identities.map(|identity| Item::Listener { identity }));
+        Ok(Handover { manifest, files })
+    }
+}
+
+/// The files in the order of the manifest.
+pub(crate) fn all<'a>(files: &'a [File], listeners: &'a [Listener]) -> Vec<BorrowedFd<'a>> {
+    files.iter().map(AsFd::as_fd).chain(listeners.iter().map(Listener::fd)).collect()
+}
+
+/// Opens a regular file for reading; a pipe or a device in its place neither blocks nor is opened.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+}
+
+/// The state folder of `server`: made if need be, its owner's alone. The error is a sentence with a remedy.
+pub(crate) fn state_folder(state: &Path, server: &ServerName, who: Identity) -> Result<PathBuf, String> {
+    let path = state.join(server.as_str());
+    let shown = path.display();
+    let failed = |error: io::Error| format!("cannot make the state folder {shown}: {error}");
+    match DirBuilder::new().mode(0o700).create(&path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let folder = OpenOptions::new().read(true).custom_flags(flags.bits()).open(&path).map_err(failed)?;
+    let metadata = folder.metadata().map_err(failed)?;
+    let owner = metadata.uid();
+    if owner != who.uid.as_raw() {
+        // Root's own is a new one. What belongs to somebody else stays his: its contents may be anything.
+        if owner != 0 || !nix::unistd::geteuid().is_root() {
+            let uid = who.uid;
+            return Err(format!(
+                "the state folder {shown} belongs to uid {owner}, and the server runs as uid {uid} \
+                 (chown -R {uid} {shown}, if its contents are this server's)"
+            ));
+        }
+        nix::unistd::fchown(&folder, Some(who.uid), Some(who.gid)).map_err(|errno| failed(errno.into()))?;
+    }
+    if metadata.mode() & 0o7777 != 0o700 {
+        folder.set_permissions(Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    Ok(path)
+}

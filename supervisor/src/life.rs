@@ -1,0 +1,212 @@
+//! One server's life as a table: state × event → state and actions.
+//!
+//! ```text
+//!            Start                Ready              Restart               SuccessorReady
+//! Stopped ──────────► Starting ──────────► Serving ──────────► Restarting ────────────────► Serving
+//!    ▲                 │  ▲  │              │ ▲  │ Reload, Pause, Resume                       (or stays as it was)
+//!    │           Gone  │  │  │ Refused      │ │  └────► Reloading, Turning ── Reloaded, Turned ──► Serving
+//!    │ Gone            ▼  │  ▼              │ └ whatever fails there leaves the worker serving as before
+//! Stopping      Waiting ──┘  Refused, Failed│
+//!    ▲             ▲  Due                   │ Gone (it died)
+//!    └── Stop ─────┼────────────────────────┤
+//!                  └────────────────────────┘
+//! ```
+//!
+//! At most one transition is going on, so whoever waits for a server waits for its end. Stop interrupts any of them; other
+//! verbs come after it. Predecessors that drain have no part in this: they are told once, and end.
+//!
+//! Never: a process, a clock, a socket. Whoever calls [`step`] carries out the actions, in order.
+
+/// Where a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum State {
+    /// No worker, and none wanted.
+    Stopped,
+    /// A worker is getting ready.
+    Starting,
+    /// A worker serves (or answers 421, when paused).
+    Serving,
+    /// It was told to pause or to resume.
+    Turning,
+    /// It was told to reload.
+    Reloading,
+    /// It serves, and a successor is getting ready.
+    Restarting,
+    /// It was told to drain.
+    Stopping,
+    /// The worker died; the next one comes after a pause.
+    Waiting,
+    /// It could not be started, for a reason of the host's.
+    Failed,
+    /// It could not be started, for a reason in its definition.
+    Refused,
+}
+
+/// What can happen to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Event {
+    /// An operator (or the boot) wants it to run.
+    Start,
+    /// An operator wants it stopped, or posternd ends.
+    Stop,
+    /// An operator wants it paused.
+    Pause,
+    /// An operator wants it to accept again.
+    Resume,
+    /// An operator wants a new process.
+    Restart,
+    /// An operator wants its definition read again.
+    Reload,
+    /// Preparing a worker or a reload failed: the definition is bad.
+    BadDefinition,
+    /// Preparing a worker or a reload failed: the host cannot.
+    Unable,
+    /// The worker accepts connections.
+    Ready,
+    /// The worker refuses its definition.
+    Refuses,
+    /// The worker uses the new generation.
+    Reloaded,
+    /// The worker has paused or resumed.
+    Turned,
+    /// The worker is gone.
+    Gone,
+    /// The successor accepts connections.
+    SuccessorReady,
+    /// The successor refuses its definition.
+    SuccessorRefuses,
+    /// The successor is gone.
+    SuccessorGone,
+    /// The time given to this state is over.
+    Due,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Action {
+    /// Read the definition, bind what is new, execute a worker. May come back as `BadDefinition` or `Unable`.
+    Spawn,
+    /// The same, beside the worker that serves.
+    SpawnSuccessor,
+    /// Read the definition, bind what is new, order the reload. May come back the same way.
+    OrderReload,
+    /// Order the worker to pause, or to resume, as the operator wishes. May come back as `Unable`.
+    OrderTurn,
+    /// Order the worker to drain, at once.
+    Drain,
+    /// End the worker; it is not heard any more.
+    Kill,
+    /// End the successor; it is not heard any more.
+    KillSuccessor,
+    /// The successor serves; the worker drains gently.
+    Promote,
+    /// The successor takes the place of the worker, which is gone.
+    Inherit,
+    /// The listeners of the new definition are the listeners; the others are closed.
+    KeepListeners,
+    /// The listeners are what they were.
+    RollBackListeners,
+    /// Close all listeners.
+    CloseListeners,
+    /// Count the death, and set the time of the next try.
+    BackOff,
+    /// All who wait are told that it is done.
+    Done,
+    /// All who wait are told that it is not.
+    Deny,
+    /// All who wait are told that a stop came between; who asked for the stop waits.
+    Interrupt,
+    /// Who asked is served when this transition has ended.
+    Defer,
+}
+
+/// What follows from an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// The state afterwards.
+    pub(crate) state: State,
+    /// What to do, in this order, once the state is set.
+    pub(crate) actions: &'static [Action],
+}
+
+impl State {
+    /// Whether no transition is going on.
+    pub(crate) fn settled(self) -> bool {
+        use State::*;
+        matches!(self, Stopped | Serving | Waiting | Failed | Refused)
+    }
+}
+
+/// The table.
+pub(crate) fn step(state: State, event: Event) -> Step {
+    use Action::*;
+    use Event as E;
+    use State as S;
+    let to = |state: State, actions: &'static [Action]| Step { state, actions };
+    let stay = |actions: &'static [Action]| Step { state, actions };
+    match (state, event) {
+        // Nothing runs.
+        (S::Stopped | S::Waiting | S::Failed | S::Refused, E::Start | E::Restart)
+        | (S::Waiting | S::Failed | S::Refused, E::Reload)
+        | (S::Waiting, E::Due) => to(S::Starting, &[Spawn]),
+        (S::Stopped, E::Stop) => stay(&[Done]),
+        (S::Stopped, E::Pause | E::Resume | E::Reload) => stay(&[Deny]),
+        (S::Waiting | S::Failed | S::Refused, E::Stop) => to(S::Stopped, &[CloseListeners, Done]),
+        // The wish is kept for the next worker.
+        (S::Waiting | S::Failed | S::Refused, E::Pause | E::Resume) => stay(&[Done]),
+
+        // A worker is getting ready.
+        (S::Starting, E::Ready) => to(S::Serving, &[KeepListeners, Done]),
+        (S::Starting, E::Start) => stay(&[]),
+        (S::Starting, E::Stop) => to(S::Stopping, &[Interrupt, CloseListeners, Drain]),
+        (S::Starting, E::BadDefinition) => to(S::Refused, &[CloseListeners, Deny]),
+        (S::Starting, E::Refuses) => to(S::Refused, &[Kill, CloseListeners, Deny]),
+        (S::Starting, E::Unable) => to(S::Failed, &[CloseListeners, Deny]),
+        (S::Starting, E::Due) => to(S::Waiting, &[Kill, BackOff, Deny]),
+        (S::Starting, E::Gone) => to(S::Waiting, &[BackOff, Deny]),
+
+        // A worker serves.
+        (S::Serving | S::Turning | S::Reloading | S::Restarting, E::Start) => stay(&[Done]),
+        (S::Serving, E::Pause | E::Resume) => to(S::Turning, &[OrderTurn]),
+        (S::Serving, E::Restart) => to(S::Restarting, &[SpawnSuccessor]),
+        (S::Serving, E::Reload) => to(S::Reloading, &[OrderReload]),
+        (S::Serving, E::Stop) => to(S::Stopping, &[CloseListeners, Drain]),
+        (S::Serving, E::Gone) => to(S::Waiting, &[BackOff]),
+
+        (S::Turning, E::Turned) => to(S::Serving, &[Done]),
+        (S::Turning, E::Due | E::Unable) => to(S::Serving, &[Deny]),
+        (S::Turning, E::Gone) => to(S::Waiting, &[BackOff, Deny]),
+
+        (S::Reloading, E::Reloaded) => to(S::Serving, &[KeepListeners, Done]),
+        (S::Reloading, E::Refuses | E::BadDefinition | E::Unable) => to(S::Serving, &[RollBackListeners, Deny]),
+        // Which generation it has, nobody knows: a new process will have the new one.
+        (S::Reloading, E::Due) => to(S::Waiting, &[Kill, KeepListeners, BackOff, Deny]),
+        (S::Reloading, E::Gone) => to(S::Waiting, &[RollBackListeners, BackOff, Deny]),
+
+        (S::Restarting, E::SuccessorReady) => to(S::Serving, &[Promote, KeepListeners, Done]),
+        (S::Restarting, E::SuccessorRefuses | E::Due) => to(S::Serving, &[KillSuccessor, RollBackListeners, Deny]),
+        (S::Restarting, E::SuccessorGone | E::BadDefinition | E::Unable) => to(S::Serving, &[RollBackListeners, Deny]),
+        (S::Restarting, E::Gone) => to(S::Starting, &[Inherit]),
+        (S::Restarting, E::Stop) => to(S::Stopping, &[Interrupt, KillSuccessor, CloseListeners, Drain]),
+
+        (S::Turning | S::Reloading, E::Stop) => to(S::Stopping, &[Interrupt, CloseListeners, Drain]),
+        (S::Starting | S::Turning | S::Reloading | S::Restarting, E::Pause | E::Resume | E::Restart | E::Reload) => {
+            stay(&[Defer])
+        }
+
+        // A worker drains.
+        (S::Stopping, E::Gone) => to(S::Stopped, &[Done]),
+        (S::Stopping, E::Due | E::Unable) => to(S::Stopped, &[Kill, Done]),
+        (S::Stopping, E::Stop) => stay(&[]),
+        (S::Stopping, E::Start | E::Restart) => stay(&[Defer]),
+        (S::Stopping, E::Pause | E::Resume | E::Reload) => stay(&[Deny]),
+
+        // An answer that came too late, or the end of what is not heard any more.
+        (_, E::Ready | E::Refuses | E::Reloaded | E::Turned | E::Gone)
+        | (_, E::SuccessorReady | E::SuccessorRefuses | E::SuccessorGone)
+        | (_, E::BadDefinition | E::Unable | E::Due) => stay(&[]),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Which uid each server has, kept in `STATE/uids.json`.
+//!
+//! A uid is given once and never to another name, even after the server is gone: its files may still be there.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Uid, User};
+use postern_hosting::{Finding, Hosting, ServerName};
+
+use crate::server::Trouble;
+use crate::wanted::{read_or_set_aside, write_atomically};
+
+/// Who a worker runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    /// Whether no other process has this uid, so that limits counted by user are this server's.
+    pub(crate) exclusive: bool,
+}
+
+/// The uids given so far.
+pub(crate) struct Uids {
+    path: PathBuf,
+    range: Range<u32>,
+    given: BTreeMap<ServerName, u32>,
+    isolated: bool,
+}
+
+impl Uids {
+    pub(crate) fn open(state: &Path, range: Range<u32>) -> io::Result<Uids> {
+        let path = state.join("uids.json");
+        let isolated = nix::unistd::geteuid().is_root();
+        Ok(Uids { given: read_or_set_aside(&path)?, path, range, isolated })
+    }
+
+    /// Whether servers run under uids of their own: only root can do that.
+    pub(crate) fn isolated(&self) -> bool {
+        self.isolated
+    }
+
+    /// Who the worker of `server` runs as: its fixed user, or its own uid, or, without root, whoever posternd is.
+    pub(crate) fn identity(
+        &mut self,
+        server: &ServerName,
+        hosting: &Hosting,
+        path: &Path,
+    ) -> Result<Identity, Trouble> {
+        if !self.isolated {
+            let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+            return Ok(Identity { uid, gid, exclusive: false });
+        }
+        if let Some(name) = &hosting.user {
+            return fixed(name, hosting, path);
+        }
+        let uid = self.own(server).map_err(Trouble::Host)?;
+        Ok(Identity { uid: Uid::from_raw(uid), gid: Gid::from_raw(uid), exclusive: true })
+    }
+
+    fn own(&mut self, server: &ServerName) -> Result<u32, String> {
+        if let Some(uid) = self.given.get(server) {
+            return Ok(*uid);
+        }
+        let taken: std::collections::HashSet<u32> = self.given.values().copied().collect();
+        let in_use = |uid: u32| matches!(User::from_uid(Uid::from_raw(uid)), Ok(Some(_)));
+        let free = self.range.clone().find(|uid| !taken.contains(uid) && !in_use(*uid));
+        let uid = free.ok_or_else(|| {
+            let Range { start, end } = self.range;
+            format!("no uid of {start}-{} is free (widen `uids` in postern.toml)", end - 1)
+        })?;
+        self.given.insert(server.clone(), uid);
+        write_atomically(&self.path, &self.given).map_err(|error| {
+            self.given.remove(server);
+            format!("cannot write {}: {error}", self.path.display())
+        })?;
+        Ok(uid)
+    }
+}
+
+fn fixed(name: &str, hosting: &Hosting, path: &Path) -> Result<Identity, Trouble> {
+    let finding = |what: String, remedy: &str| {
+        let finding = Finding::error(path, what, remedy);
+        Trouble::Definition(vec![match hosting.user_place {
+            Some(place) => finding.at(place),
+            None => finding,
+        }])
+    };
+    match User::from_name(name) {
+        Ok(Some(user)) if user.uid.is_root() => {
+            Err(finding("a server never runs as root".to_owned(), "name another user, or none"))
+        }
+        Ok(Some(user)) => Ok(Identity { uid: user.uid, gid: user.gid, exclusive: false }),
+        Ok(None) => {
+            let remedy = "make it with useradd --system, or remove `user`: the server then gets a uid of its own";
+            Err(finding(format!("there is no user `{name}` on this host"), remedy))
+        }
+        Err(error) => Err(Trouble::Host(format!("cannot look up the user `{name}`: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_uid_is_given_once_and_kept() {
+        let folder = std::env::temp_dir().join(format!("posternd-uids-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|name| name.parse::<ServerName>().unwrap());
+        let mut uids = Uids::open(&folder, 70_000..70_002).unwrap();
+        assert_eq!((uids.own(&b), uids.own(&a), uids.own(&b)), (Ok(70_000), Ok(70_001), Ok(70_000)));
+        assert!(uids.own(&c).unwrap_err().contains("70000-70001"));
+        let mut again = Uids::open(&folder, 70_000..70_003).unwrap();
+        assert_eq!((again.own(&c), again.own(&a)), (Ok(70_002), Ok(70_001)));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
