@@ -32,6 +32,8 @@ use std::time::Instant;
 
 /// An outcome is written within the window's sixteenth part, and synced within the rest.
 const WRITE_PART: u32 = 16;
+/// This part of a segment is left to outcomes.
+const OUTCOME_PART: u64 = 32;
 
 /// The active segment.
 struct Cursor {
@@ -39,6 +41,8 @@ struct Cursor {
     file: Arc<dyn DiskFile>,
     mark: u64,
     size: u64,
+    /// Messages and copies stop here; what is left is for outcomes, so that a full disk can still be emptied.
+    mail_size: u64,
     /// Where the next record goes.
     end: u64,
     /// Up to here it is on disk.
@@ -72,6 +76,8 @@ pub(crate) struct Committer {
     unwritten_since: Option<Instant>,
     unsynced_since: Option<Instant>,
     evacuation: Option<Evacuation>,
+    /// No other segment could be had: nothing is copied forward until that is mended.
+    stalled: bool,
     /// Copies of messages that went while they were copied: their tombstones must name these marks too.
     strays: HashMap<u64, u64>,
     scratch: Vec<u8>,
@@ -97,6 +103,7 @@ impl Committer {
             unwritten_since: None,
             unsynced_since: None,
             evacuation: None,
+            stalled: false,
             strays: HashMap::new(),
             scratch: Vec::new(),
         }
@@ -207,10 +214,16 @@ impl Committer {
     fn write_all(&mut self, sync: bool) -> Result<(), Error> {
         self.roll_if_wanted()?;
         let mut failure = None;
-        while let Some(needed) = self.next_len() {
-            if !self.fits(needed) {
+        while let Some((needed, outcome)) = self.next_len() {
+            if !self.fits(needed, outcome) {
                 self.sync()?;
-                self.roll(needed)?;
+                if let Err(error) = self.roll(needed) {
+                    if self.copies.is_empty() || self.shared.trouble().is_some() {
+                        return Err(error);
+                    }
+                    self.stop_evacuation();
+                    continue;
+                }
             }
             let accepts = self.accepts.len();
             if let Err(error) = self.write_batch() {
@@ -236,22 +249,34 @@ impl Committer {
         failure.map_or(Ok(()), Err)
     }
 
-    /// How long the next record is; `None` where nothing waits.
-    fn next_len(&self) -> Option<u64> {
-        let copy = self.copies.front().map(|copy| copy.record.len() as u64);
-        let settle = || self.settles.front().map(settle_len);
+    /// How long the next record is, and whether it is an outcome; `None` where nothing waits.
+    fn next_len(&self) -> Option<(u64, bool)> {
+        let copy = self
+            .copies
+            .front()
+            .map(|copy| (copy.record.len() as u64, false));
+        let settle = || {
+            self.settles
+                .front()
+                .map(|settle| (settle_len(settle), true))
+        };
         let accept = || {
             self.accepts
                 .front()
-                .map(|accept| accept.record.len() as u64)
+                .map(|accept| (accept.record.len() as u64, false))
         };
         copy.or_else(settle).or_else(accept)
     }
 
-    fn fits(&self, len: u64) -> bool {
-        self.cursor
-            .as_ref()
-            .is_some_and(|cursor| cursor.end + len <= cursor.size)
+    fn fits(&self, len: u64, outcome: bool) -> bool {
+        self.cursor.as_ref().is_some_and(|cursor| {
+            cursor.end + len
+                <= if outcome {
+                    cursor.size
+                } else {
+                    cursor.mail_size
+                }
+        })
     }
 
     /// Fills a batch as far as the segment has room, and writes it by one call.
@@ -266,15 +291,16 @@ impl Committer {
         };
         filling.at = filling.cursor.end;
         filling.scratch.clear();
+        let size = filling.cursor.size;
         let new_copies = self.unsynced.copies.len();
         while let Some(mut copy) =
-            filling.pop_fitting(&mut self.copies, |copy| copy.record.len() as u64)
+            filling.pop_mail(&mut self.copies, |copy| copy.record.len() as u64)
         {
             let place = filling.place(&mut copy.header, Some(&mut copy.record));
             self.unsynced.copies.push((copy, place));
         }
         if self.copies.is_empty() {
-            while let Some(settle) = filling.pop_fitting(&mut self.settles, settle_len) {
+            while let Some(settle) = filling.pop(&mut self.settles, size, settle_len) {
                 let (settle, place) = filling.settle(settle, &mut self.strays);
                 self.unsynced.settles.push((settle, place));
             }
@@ -282,7 +308,7 @@ impl Committer {
         let new_accepts = self.unsynced.accepts.len();
         if self.settles.is_empty() {
             while let Some(mut accept) =
-                filling.pop_fitting(&mut self.accepts, |accept| accept.record.len() as u64)
+                filling.pop_mail(&mut self.accepts, |accept| accept.record.len() as u64)
             {
                 let place = filling.place(&mut accept.header, Some(&mut accept.record));
                 self.unsynced.accepts.push((accept, place));
@@ -443,13 +469,20 @@ impl Committer {
         }
     }
 
-    /// Goes on in another segment with room for a record of `needed` bytes. Its header is durable before any record.
+    /// Goes on in another segment with room for a record of `needed` bytes. Its header is durable before any record, and
+    /// before the old one is left: where it cannot be had, outcomes still find a place in the old one.
     fn roll(&mut self, needed: u64) -> Result<(), Error> {
-        self.seal();
+        self.stalled = true;
         let shared = self.shared.clone();
         let usual = shared.settings.segment_size;
-        let size = usual.max(FIRST + needed);
-        let free = if size == usual {
+        let mail = usual - usual / OUTCOME_PART;
+        let fits = FIRST + needed <= mail;
+        let (size, mail_size) = if fits {
+            (usual, mail)
+        } else {
+            (FIRST + needed, FIRST + needed)
+        };
+        let free = if fits {
             shared.state().take_free()
         } else {
             None
@@ -458,12 +491,7 @@ impl Committer {
             Some(key) => self.reopen(key)?,
             None => self.make(size)?,
         };
-        let sequence = {
-            let mut state = shared.state();
-            let next = state.next_sequence;
-            state.next_sequence += 1;
-            next
-        };
+        let sequence = shared.state().take_sequence();
         let mark = new_mark(shared.epoch, sequence);
         let header = SegmentHeader {
             sequence,
@@ -484,15 +512,18 @@ impl Committer {
         {
             return Err(shared.fail(&Error::io("sync", folder, error)));
         }
+        self.seal();
         shared.state().begin(key, sequence, mark, self.cut.take());
         self.cursor = Some(Cursor {
             key,
             file,
             mark,
             size,
+            mail_size,
             end: FIRST,
             synced: FIRST,
         });
+        self.stalled = false;
         Ok(())
     }
 
@@ -583,7 +614,11 @@ impl Committer {
             .map_or(u64::MAX, |cursor| cursor.size - cursor.end);
         let mut state = self.shared.state();
         let doomed = state.take_doomed();
-        let victim = state.choose_victim(left);
+        let victim = if self.stalled {
+            None
+        } else {
+            state.choose_victim(left)
+        };
         drop(state);
         if let Some(key) = victim {
             match Evacuation::begin(&self.shared, key) {
@@ -626,8 +661,13 @@ struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    fn pop_fitting<T>(&self, from: &mut VecDeque<T>, len: impl Fn(&T) -> u64) -> Option<T> {
-        let fits = self.at + from.front().map(len)? <= self.cursor.size;
+    fn pop_mail<T>(&self, from: &mut VecDeque<T>, len: impl Fn(&T) -> u64) -> Option<T> {
+        self.pop(from, self.cursor.mail_size, len)
+    }
+
+    /// The next of them, where it ends before `limit`.
+    fn pop<T>(&self, from: &mut VecDeque<T>, limit: u64, len: impl Fn(&T) -> u64) -> Option<T> {
+        let fits = self.at + from.front().map(len)? <= limit;
         if fits { from.pop_front() } else { None }
     }
 

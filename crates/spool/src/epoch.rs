@@ -79,7 +79,10 @@ pub(crate) fn claim(disk: &dyn Disk, folders: &Folders) -> Result<(u32, Box<dyn 
         };
         // Between making and locking, another opener may have taken it for a dead process's file.
         let locked = file.try_lock().map_err(|e| Error::io("lock", &path, e))?;
-        if !locked || !disk.exists(&path).unwrap_or(false) || owner(&*file, epoch) != epoch {
+        if !locked
+            || !disk.exists(&path).unwrap_or(false)
+            || !owner(&*file, epoch).is_ok_and(|owner| owner == epoch)
+        {
             continue;
         }
         let folder = &folders.spool;
@@ -103,7 +106,7 @@ pub(crate) struct Taken {
 /// Takes over every epoch whose owner is dead. An epoch in the result was nobody's, and is ours alone.
 pub(crate) fn take_over(disk: &dyn Disk, folders: &Folders, ours: u32) -> Result<Taken, Error> {
     let mut taken = Taken::default();
-    let before = owners(disk, folders, &Listing::read(disk, folders)?);
+    let before = owners(disk, folders, &Listing::read(disk, folders)?)?;
     let roots: BTreeSet<u32> = before
         .values()
         .copied()
@@ -124,10 +127,10 @@ pub(crate) fn take_over(disk: &dyn Disk, folders: &Folders, ours: u32) -> Result
         return Ok(taken);
     }
     // Whom the dead owned is read only now: until we had their locks they may have adopted others.
-    match Listing::read(disk, folders) {
+    let now = Listing::read(disk, folders).and_then(|now| owners(disk, folders, &now));
+    match now {
         Err(error) => taken.trouble = Some(error),
-        Ok(listing) => {
-            let now = owners(disk, folders, &listing);
+        Ok(now) => {
             let new = |epoch: &u32| now[epoch] == ours && before.get(epoch) != Some(&ours);
             taken.epochs.extend(
                 now.keys()
@@ -148,21 +151,29 @@ fn lock_root(disk: &dyn Disk, folders: &Folders, root: u32) -> Option<Box<dyn Di
         other => other,
     };
     let file = file.ok()?;
-    let ours =
-        file.try_lock().ok()? && owner(&*file, root) == root && disk.exists(&path).unwrap_or(false);
+    let ours = file.try_lock().ok()?
+        && owner(&*file, root).ok()? == root
+        && disk.exists(&path).unwrap_or(false);
     ours.then_some(file)
 }
 
 /// For each epoch that left a trace, the one at the end of its chain of owners.
-fn owners(disk: &dyn Disk, folders: &Folders, listing: &Listing) -> BTreeMap<u32, u32> {
-    let direct: BTreeMap<u32, u32> = listing
-        .epochs
-        .iter()
-        .map(|&epoch| {
-            let file = disk.open(&path(folders, epoch), OpenMode::Read);
-            (epoch, file.map_or(epoch, |file| owner(&*file, epoch)))
-        })
-        .collect();
+fn owners(
+    disk: &dyn Disk,
+    folders: &Folders,
+    listing: &Listing,
+) -> Result<BTreeMap<u32, u32>, Error> {
+    let mut direct = BTreeMap::new();
+    for &epoch in &listing.epochs {
+        let path = path(folders, epoch);
+        let owner = match disk.open(&path, OpenMode::Read) {
+            // Removed since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::io("open", &path, error)),
+            Ok(file) => owner(&*file, epoch).map_err(|e| Error::io("read", &path, e))?,
+        };
+        direct.insert(epoch, owner);
+    }
     let end = |epoch: u32| {
         let mut at = epoch;
         for _ in 0..=direct.len() {
@@ -173,18 +184,23 @@ fn owners(disk: &dyn Disk, folders: &Folders, listing: &Listing) -> BTreeMap<u32
         }
         at
     };
-    listing
+    Ok(listing
         .traces()
         .into_iter()
         .map(|epoch| (epoch, end(epoch)))
-        .collect()
+        .collect())
 }
 
 /// Makes the chains short, then removes epoch files nobody needs: of dead epochs below ours, with nothing left in the
-/// folder and no other epoch pointing at them.
+/// folder and no other epoch pointing at them. What cannot be read now is left for another day; only a failed write is
+/// an error.
 pub(crate) fn tidy(disk: &dyn Disk, folders: &Folders, ours: u32) -> Result<(), Error> {
-    let listing = Listing::read(disk, folders)?;
-    let owners = owners(disk, folders, &listing);
+    let Ok(listing) = Listing::read(disk, folders) else {
+        return Ok(());
+    };
+    let Ok(owners) = owners(disk, folders, &listing) else {
+        return Ok(());
+    };
     let segments = listing.segments.iter().map(|name| name.epoch);
     let bodies = listing
         .bodies
@@ -198,11 +214,13 @@ pub(crate) fn tidy(disk: &dyn Disk, folders: &Folders, ours: u32) -> Result<(), 
         .filter(|epoch| dead(epoch) && needed.contains(epoch))
     {
         let path = path(folders, epoch);
-        let file = disk
-            .open(&path, OpenMode::Write)
-            .map_err(|e| Error::io("open", &path, e))?;
-        if owner(&*file, epoch) != ours {
-            write_owner(&*file, ours).map_err(|e| Error::io("write", &path, e))?;
+        let Ok(file) = disk.open(&path, OpenMode::Write) else {
+            return Ok(());
+        };
+        match owner(&*file, epoch) {
+            Err(_) => return Ok(()),
+            Ok(owner) if owner == ours => {}
+            Ok(_) => write_owner(&*file, ours).map_err(|e| Error::io("write", &path, e))?,
         }
     }
     for &epoch in listing
@@ -217,15 +235,13 @@ pub(crate) fn tidy(disk: &dyn Disk, folders: &Folders, ours: u32) -> Result<(), 
 
 /// Who the file says owns its epoch; a file that says nothing readable is its own. A word that a crash tore was not
 /// acted on yet.
-fn owner(file: &dyn DiskFile, epoch: u32) -> u32 {
+fn owner(file: &dyn DiskFile, epoch: u32) -> io::Result<u32> {
     let mut word = [0u8; 7];
-    match file.read_at(&mut word, 0) {
-        Ok(7) if word[6] == b'\n' => {
-            let digits = std::str::from_utf8(&word[..6]).unwrap_or_default();
-            u32::from_str_radix(digits, 16).unwrap_or(epoch)
-        }
-        _ => epoch,
-    }
+    let whole = file.read_at(&mut word, 0)? == word.len() && word[6] == b'\n';
+    let digits = std::str::from_utf8(&word[..6]).ok().filter(|_| whole);
+    Ok(digits
+        .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+        .unwrap_or(epoch))
 }
 
 fn write_owner(file: &dyn DiskFile, owner: u32) -> io::Result<()> {

@@ -151,33 +151,54 @@ impl Evacuation {
     /// All copies are durable. What could not be copied is looked at one by one: a damaged message is set aside and
     /// leaves the queue, its tombstone in the result.
     pub(crate) fn finish(self, shared: &Shared) -> Vec<Settle> {
-        let mut state = shared.state();
+        let state = shared.state();
         let left = match state.segment(self.key) {
             Some(segment) if segment.live > 0 => state.held_in(self.key),
             _ => Vec::new(),
         };
+        drop(state);
         let mut lost = Vec::new();
         let mut stuck = false;
         for id in left {
-            let Some(entry) = state.index.get(&id).copied() else {
+            let Some(entry) = shared.state().index.get(&id).copied() else {
                 continue;
             };
-            if entry.status.segment == self.key {
-                state.drop_status(id, entry.status);
-            }
-            if entry.record.segment == self.key {
-                match self.set_aside(shared, id, entry.record) {
-                    true => lost.extend(state.remove(id)),
-                    false => stuck = true,
+            for (place, is_status) in [(entry.status, true), (entry.record, false)] {
+                if place.segment != self.key {
+                    continue;
+                }
+                match self.is_damaged(id, place) {
+                    Some(true) if is_status => shared.state().drop_status(id, place),
+                    Some(true) => lost.extend(self.give_up(shared, id, place)),
+                    _ => stuck = true,
                 }
             }
         }
-        state.end_victim(self.key, stuck);
+        shared.state().end_victim(self.key, stuck);
         lost
     }
 
-    /// Whether the message was really damaged, and is set aside.
-    fn set_aside(&self, shared: &Shared, id: u64, place: Place) -> bool {
+    /// Whether the record is there and wrong; `None` where it cannot be read, which may pass.
+    fn is_damaged(&self, id: u64, place: Place) -> Option<bool> {
+        let mut bytes = vec![0u8; place.length as usize];
+        self.file
+            .read_at(&mut bytes, u64::from(place.offset))
+            .ok()?;
+        let whole = bytes.first_chunk::<{ record::HEADER }>().and_then(|fixed| {
+            let header = Header::parse(fixed)?;
+            let body = record::HEADER + usize::try_from(header.inline_len()).ok()?;
+            let head = bytes.get(body..body.checked_add(header.head_len as usize)?)?;
+            let right = header.id == id
+                && record::verify(fixed, head, self.mark)
+                && (header.kind != Kind::Accepted
+                    || header.body_in_file
+                    || crc32fast::hash(&bytes[record::HEADER..body]) == header.body_crc);
+            right.then_some(())
+        });
+        Some(whole.is_none())
+    }
+
+    fn give_up(&self, shared: &Shared, id: u64, place: Place) -> Option<Settle> {
         let (offset, length) = (u64::from(place.offset), u64::from(place.length));
         let stretch = damaged::Stretch {
             mark: self.mark,
@@ -186,7 +207,8 @@ impl Evacuation {
             id: Some(id),
         };
         let why = "its checksum did not match when its segment was to be used anew";
-        damaged::set_aside(&*shared.disk, &shared.folders, &*self.file, &stretch, why).is_some()
+        damaged::set_aside(&*shared.disk, &shared.folders, &*self.file, &stretch, why);
+        shared.state().remove(id)
     }
 }
 

@@ -299,13 +299,9 @@ fn make_folders(disk: &dyn Disk, folders: &Folders) -> Result<(), Error> {
         disk.make_folder(path)
             .map_err(|e| Error::io("make", path, e))
     };
-    let known = disk
-        .exists(spool)
-        .map_err(|e| Error::io("look at", spool, e))?;
     make(spool)?;
-    if let Some(parent) = spool.parent()
-        && !known
-    {
+    // Whether or not it was made just now: an earlier start may have failed between making and syncing.
+    if let Some(parent) = spool.parent() {
         disk.sync_folder(parent)
             .map_err(|e| Error::io("sync", parent, e))?;
     }

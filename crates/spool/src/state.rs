@@ -309,6 +309,12 @@ impl State {
         self.free.pop_front()
     }
 
+    /// The place of the next segment in the order of all.
+    pub(crate) fn take_sequence(&mut self) -> u64 {
+        self.next_sequence += 1;
+        self.next_sequence - 1
+    }
+
     /// No record goes to this segment any more; its records end at `end`.
     pub(crate) fn seal(&mut self, key: u32, end: u64, retired: bool) {
         if let Some(segment) = self.segment_mut(key) {
