@@ -1,22 +1,29 @@
 //! The real resolver: hickory, asked through [`Lookup`].
 //!
-//! It is built at the first question, so that a server that asks nothing pays nothing for it.
+//! It is built at the first question, so that a server that asks nothing pays nothing for it. Each name server has a
+//! hickory of its own, and the order is kept here: hickory itself gives up a question at the first server that fails,
+//! and shares one time-out among all of them.
+//!
+//! | a server | then |
+//! |---|---|
+//! | answers, or says there is none | that is it |
+//! | says that it cannot (SERVFAIL, REFUSED), or nonsense | the next is asked |
+//! | is silent or out of reach | the next is asked, and this one is asked last for a while |
 //!
 //! Never: a search list; an answer later than the deadline; "there is none" where no name server said so.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy,
-};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup as Found;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
 
 use crate::lookup::{self, Answer, Error, Exchange, Kind, Lookup};
 
@@ -27,7 +34,11 @@ const LONGEST_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The same for "there is none".
 const LONGEST_NEGATIVE_TTL: Duration = Duration::from_secs(5 * 60);
 /// Records of one answer looked at; a longer one costs its tail.
-const MOST_RECORDS: usize = 64;
+const MOST_RECORDS: usize = 256;
+/// Name servers asked in one look-up; the query budget is this for each kind of record, retransmissions apart.
+const MOST_SERVERS: usize = 4;
+/// A server that did not answer is asked last for so long.
+const REST: Duration = Duration::from_secs(30);
 
 /// How a [`Resolver`] asks.
 #[derive(Clone, Debug)]
@@ -60,7 +71,15 @@ pub struct Resolver(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
-    built: OnceLock<TokioResolver>,
+    servers: OnceLock<Vec<Server>>,
+}
+
+/// One name server.
+#[derive(Debug)]
+struct Server {
+    hickory: TokioResolver,
+    /// Since when it is known not to answer.
+    silent: Mutex<Option<Instant>>,
 }
 
 impl Resolver {
@@ -81,20 +100,20 @@ impl Resolver {
     pub fn new(settings: Settings) -> Resolver {
         Resolver(Arc::new(Inner {
             settings,
-            built: OnceLock::new(),
+            servers: OnceLock::new(),
         }))
     }
 
-    /// The resolver itself; a system configuration that cannot be read is tried again at the next question.
-    fn built(&self) -> Result<&TokioResolver, NetError> {
-        if let Some(built) = self.0.built.get() {
-            return Ok(built);
+    /// The name servers; a system configuration that cannot be read is tried again at the next question.
+    fn servers(&self) -> Result<&[Server], NetError> {
+        if let Some(servers) = self.0.servers.get() {
+            return Ok(servers);
         }
         let built = self.0.settings.build()?;
-        Ok(self.0.built.get_or_init(|| built))
+        Ok(self.0.servers.get_or_init(|| built))
     }
 
-    /// One query, within the deadline.
+    /// One question, within the deadline.
     async fn query(&self, name: &str, record: RecordType, kind: Kind) -> Result<Found, Error> {
         let temporary = |reason: String| Error::Temporary {
             name: name.to_owned(),
@@ -105,8 +124,11 @@ impl Resolver {
             name: name.to_owned(),
         })?;
         query.set_fqdn(true);
-        let resolver = self.built().map_err(|error| temporary(error.to_string()))?;
-        match tokio::time::timeout(self.0.settings.deadline, resolver.lookup(query, record)).await {
+        let servers = self
+            .servers()
+            .map_err(|error| temporary(error.to_string()))?;
+        let asked = in_turn(servers, &query, record, self.0.settings.server_timeout);
+        match tokio::time::timeout(self.0.settings.deadline, asked).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => Err(explain(name, kind, &error)),
             Err(_) => Err(temporary("no answer within the deadline".to_owned())),
@@ -162,35 +184,104 @@ impl Lookup for Resolver {
     }
 }
 
+/// Asks one server after the other, those known to be silent last; the first failure is the one told.
+async fn in_turn(
+    servers: &[Server],
+    name: &Name,
+    record: RecordType,
+    patience: Duration,
+) -> Result<Found, NetError> {
+    let now = Instant::now();
+    let (silent, awake): (Vec<&Server>, Vec<&Server>) =
+        servers.iter().partition(|server| server.is_silent(now));
+    let mut failure = None;
+    for server in awake.into_iter().chain(silent).take(MOST_SERVERS) {
+        match server.ask(name, record, patience).await {
+            Err(error) if says_nothing(&error) => failure = failure.or(Some(error)),
+            found => return found,
+        }
+    }
+    Err(failure.unwrap_or(NetError::NoConnections))
+}
+
+impl Server {
+    fn is_silent(&self, now: Instant) -> bool {
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.is_some_and(|since| now.saturating_duration_since(since) < REST)
+    }
+
+    async fn ask(
+        &self,
+        name: &Name,
+        record: RecordType,
+        patience: Duration,
+    ) -> Result<Found, NetError> {
+        let lookup = self.hickory.lookup(name.clone(), record);
+        let found = tokio::time::timeout(patience, lookup)
+            .await
+            .unwrap_or(Err(NetError::Timeout));
+        let gone = matches!(
+            found,
+            Err(NetError::Timeout | NetError::Io(_) | NetError::NoConnections)
+        );
+        *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = gone.then(Instant::now);
+        found
+    }
+}
+
+/// Whether another server may know more: everything but "there is none".
+fn says_nothing(error: &NetError) -> bool {
+    let none = |code: &ResponseCode| matches!(code, ResponseCode::NXDomain | ResponseCode::NoError);
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(found)) => !none(&found.response_code),
+        NetError::Dns(DnsError::ResponseCode(code)) => !none(code),
+        _ => true,
+    }
+}
+
 impl Settings {
-    fn build(&self) -> Result<TokioResolver, NetError> {
-        let provider = TokioRuntimeProvider::default();
-        let mut builder = if self.servers.is_empty() {
-            TokioResolver::builder(provider)?
+    fn build(&self) -> Result<Vec<Server>, NetError> {
+        let (configs, mut options) = if self.servers.is_empty() {
+            let (config, options) = read_system_conf()?;
+            (config.name_servers, options)
         } else {
-            let servers = self
+            let mut options = ResolverOpts::default();
+            options.use_hosts_file = ResolveHosts::Never;
+            let configs = self
                 .servers
                 .iter()
                 .map(|server| name_server(*server))
                 .collect();
-            TokioResolver::builder_with_config(ResolverConfig::from_name_servers(servers), provider)
+            (configs, options)
         };
-        self.adjust(builder.options_mut());
-        builder.build()
+        self.adjust(&mut options);
+        configs
+            .into_iter()
+            .map(|config| Server::new(config, options.clone()))
+            .collect()
     }
 
     fn adjust(&self, options: &mut ResolverOpts) {
         options.timeout = self.server_timeout;
+        // The second is for a connection that the server has closed since.
         options.attempts = 1;
         options.edns0 = true;
         options.cache_size = CACHE;
         options.positive_max_ttl = Some(LONGEST_TTL);
         options.negative_max_ttl = Some(LONGEST_NEGATIVE_TTL);
-        if !self.servers.is_empty() {
-            options.use_hosts_file = ResolveHosts::Never;
-            options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
-            options.num_concurrent_reqs = 1;
-        }
+    }
+}
+
+impl Server {
+    fn new(config: NameServerConfig, options: ResolverOpts) -> Result<Server, NetError> {
+        let config = ResolverConfig::from_name_servers(vec![config]);
+        let mut builder =
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        *builder.options_mut() = options;
+        Ok(Server {
+            hickory: builder.build()?,
+            silent: Mutex::new(None),
+        })
     }
 }
 
