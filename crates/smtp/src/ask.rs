@@ -6,6 +6,7 @@
 //!
 //! Never: policy. The host decides, the core words only what the protocol prescribes.
 
+use std::fmt;
 use std::ops::Deref;
 
 use crate::address::{ForwardPath, ReversePath};
@@ -44,7 +45,6 @@ pub enum Event<'a> {
 
 /// A question, held open. See the module.
 #[must_use = "dropped unanswered it answers 451"]
-#[derive(Debug)]
 pub struct Ask<'a, T: Question> {
     session: &'a mut Session,
     question: Option<T>,
@@ -208,9 +208,15 @@ impl<T: Question> Drop for Ask<'_, T> {
     }
 }
 
+impl<T: Question + fmt::Debug> fmt::Debug for Ask<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ask").field(&self.question).finish()
+    }
+}
+
 /// Shows that there was input, never what it was: it may be a password.
-impl std::fmt::Debug for AuthStep {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for AuthStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let input = self.input.as_ref().map(|_| "***");
         f.debug_struct("AuthStep")
             .field("mechanism", &self.mechanism)

@@ -306,6 +306,11 @@ impl Session {
         }
         self.input.advance(used);
         self.progress();
+        // As they came, so that it does not matter what becomes of them.
+        self.octets = self.octets.saturating_add(used as u64);
+        if over(self.octets, self.settings.max_session_size) {
+            return self.last_words(SESSION_TOO_LARGE);
+        }
         match decoded {
             Decoded::Piece(range) => {
                 self.piece(Piece::Input(start + range.start..start + range.end))
@@ -322,10 +327,6 @@ impl Session {
             Piece::Input(range) => self.input.at(range.clone()),
             Piece::Newline(newline) => newline,
         };
-        self.octets = self.octets.saturating_add(bytes.len() as u64);
-        if over(self.octets, self.settings.max_session_size) {
-            return self.last_words(SESSION_TOO_LARGE);
-        }
         let Stage::Receiving(Receiving { message, .. }) = &mut self.stage else {
             return Step::Again;
         };
