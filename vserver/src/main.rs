@@ -1,2 +1,27 @@
-//! Placeholder.
-fn main() {}
+//! `postern-vserver`: one SMTP virtual server, in a process of its own without any privilege.
+//!
+//! Started by posternd, with its link as standard input; its own state folder is all it owns. See `run` for its life.
+
+#![forbid(unsafe_code)]
+
+mod run;
+
+mod packets;
+mod orders;
+mod assemble;
+mod generation;
+mod server;
+
+mod accept;
+mod door;
+mod inbound;
+mod accounts;
+
+mod outbound;
+
+mod answers;
+mod counters;
+
+fn main() -> std::process::ExitCode {
+    run::main()
+}

@@ -1,0 +1,10 @@
+//! A client's connection, from the greeting to the spool.
+//!
+//! Never: delivery. What is on disk is the outbound side's.
+
+pub(crate) mod connection;
+pub(crate) mod decide;
+pub(crate) mod deposit;
+pub(crate) mod login;
+pub(crate) mod trace;
+pub(crate) mod wire;

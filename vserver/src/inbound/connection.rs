@@ -1,0 +1,489 @@
+//! Drives one SMTP session over a stream: bytes, timers, TLS, and the envelope as it grows.
+//!
+//! ```text
+//! events of the session, answered ──▶ output written ──▶ wait: bytes · deadline · hang-up ──▶ events …
+//! ```
+//!
+//! One task a connection. An idle one holds a session without buffers, one timer and one place in a list of waiters.
+//!
+//! Never: a word of policy; `decide` has those.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use postern_hosting::TlsMode;
+use postern_smtp::{self as smtp, Ask, Event, Mail, Queued, Rcpt, Reply, Secured, Session};
+use postern_spool::{BodyKind, Envelope, Notify, Recipient, Ret};
+use postern_track::Event as Tracked;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, sleep_until, timeout};
+
+use super::decide::{self, Accepted, Asker};
+use super::deposit::{self, Incoming};
+use super::login::{Attempt, Walk};
+use super::trace::{Trace, protocol};
+use super::wire::Wire;
+use crate::accounts::LoggedIn;
+use crate::counters::{add, count};
+use crate::door::{Phase, Seat};
+use crate::generation::Generation;
+use crate::server::{Counted, Server, unix_ms};
+
+/// A handshake takes round trips, not thought.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+/// How long a client may take to read a reply.
+const WRITE: Duration = Duration::from_secs(300);
+/// Replies to bad recipients are held this long, from the fifth on.
+const TARPIT: Duration = Duration::from_secs(1);
+const TARPIT_FROM: u32 = 5;
+
+/// One client's connection.
+pub(crate) struct Connection {
+    server: Arc<Server>,
+    generation: Arc<Generation>,
+    seat: Seat,
+    client: IpAddr,
+    hello: Option<smtp::Hello>,
+    tls: Option<Box<str>>,
+    login: Option<Box<LoggedIn>>,
+    walk: Walk,
+    transaction: Option<Box<Transaction>>,
+    bad_recipients: u32,
+}
+
+/// One message as it is being sent.
+struct Transaction {
+    sender: String,
+    recipients: Vec<Recipient>,
+    mail: Mail,
+    marked: bool,
+    incoming: Option<Incoming>,
+}
+
+/// Why a stretch of conversation ended.
+enum Ended {
+    Closed,
+    StartTls,
+}
+
+impl Connection {
+    /// A connection that has a seat.
+    pub(crate) fn new(server: Arc<Server>, generation: Arc<Generation>, seat: Seat, client: IpAddr) -> Connection {
+        Connection {
+            server,
+            generation,
+            seat,
+            client,
+            hello: None,
+            tls: None,
+            login: None,
+            walk: Walk::default(),
+            transaction: None,
+            bad_recipients: 0,
+        }
+    }
+
+    /// Talks until one side has enough.
+    pub(crate) async fn serve(mut self, stream: TcpStream, mode: TlsMode) {
+        let settings = self.generation.sessions.of(mode).clone();
+        let mut wire = Wire::Plain(stream);
+        if mode == TlsMode::Implicit {
+            match Box::pin(self.handshake(wire)).await {
+                Some(secured) => wire = secured,
+                None => return,
+            }
+        }
+        let mut session = Session::new(settings, Instant::now());
+        session.greet(Instant::now());
+        while let Ok(Ended::StartTls) = self.converse(&mut session, &mut wire).await {
+            self.forget();
+            match Box::pin(self.handshake(wire)).await {
+                Some(secured) => wire = secured,
+                None => return,
+            }
+            session.secured(Instant::now(), Secured::default());
+        }
+        wire.shut().await;
+    }
+
+    async fn handshake(&mut self, wire: Wire) -> Option<Wire> {
+        let (Wire::Plain(stream), Some(tls)) = (wire, &self.generation.server_tls) else { return None };
+        let failure = match timeout(HANDSHAKE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let facts = postern_tls::Facts::of_server(stream.get_ref().1);
+                let shown: Box<str> = facts.to_string().into();
+                self.seat.note(|said| said.tls = Some(shown.clone()));
+                self.tls = Some(shown);
+                count(&self.server.counters.tls_handshakes);
+                return Some(Wire::Tls(Box::new(stream)));
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "nothing came".to_owned(),
+        };
+        count(&self.server.counters.tls_failures);
+        tracing::info!(server = %self.server.name, client = %self.client, %failure, "TLS handshake failed");
+        None
+    }
+
+    /// RFC 3207 §4.2: what was said before the handshake counts for nothing.
+    fn forget(&mut self) {
+        self.hello = None;
+        self.login = None;
+        self.transaction = None;
+        self.walk.abandon();
+    }
+
+    async fn converse(&mut self, session: &mut Session, wire: &mut Wire) -> io::Result<Ended> {
+        let server = self.server.clone();
+        let mut hang_up = pin!(server.door.hang_up.notified());
+        hang_up.as_mut().enable();
+        let mut alarm = pin!(sleep_until(due(session)));
+        let mut told = false;
+        loop {
+            if !told && server.door.phase() == Phase::Closing {
+                told = true;
+                session.closing(decide::unavailable(&self.generation));
+            }
+            let ended = loop {
+                match session.poll() {
+                    None => break None,
+                    Some(Event::Closed) => break Some(Ended::Closed),
+                    Some(Event::StartTls) => break Some(Ended::StartTls),
+                    Some(event) => self.answer(event, wire).await,
+                }
+            };
+            if session.has_output() {
+                write(wire, &session.take_output()).await?;
+            }
+            if let Some(ended) = ended {
+                return Ok(ended);
+            }
+            match wait(session, wire, alarm.as_mut(), hang_up.as_mut()).await? {
+                Woken::Received => {}
+                Woken::End => {
+                    self.transaction = None;
+                    return Ok(Ended::Closed);
+                }
+                Woken::Idle => {
+                    count(&server.counters.idle_timeouts);
+                    session.expire(Instant::now());
+                }
+                Woken::HungUp => session.refuse(decide::unavailable(&self.generation)),
+            }
+        }
+    }
+
+    async fn answer(&mut self, event: Event<'_>, wire: &mut Wire) {
+        match event {
+            Event::Body(piece) => {
+                if let Some(incoming) = self.transaction.as_mut().and_then(|open| open.incoming.as_mut()) {
+                    incoming.write(piece).await;
+                }
+            }
+            Event::Hello(ask) => self.hello(ask),
+            Event::Mail(ask) => self.mail(ask),
+            Event::Rcpt(ask) => self.rcpt(ask, wire).await,
+            Event::Data(ask) => self.data(ask),
+            Event::Deposit(ask) => self.deposit(ask).await,
+            Event::Reset => self.transaction = None,
+            Event::Auth(ask) => Box::pin(self.auth(ask)).await,
+            Event::AuthAbandoned => self.walk.abandon(),
+            Event::StartTls | Event::Closed => {}
+        }
+    }
+
+    fn hello(&mut self, ask: Ask<'_, smtp::Hello>) {
+        self.transaction = None;
+        let hello = ask.accept(());
+        self.seat.note(|said| said.helo = Some(hello.name.clone()));
+        self.hello = Some(hello);
+    }
+
+    async fn auth(&mut self, ask: Ask<'_, smtp::AuthStep>) {
+        let attempt = Attempt {
+            server: &self.server,
+            generation: &self.generation,
+            client: self.client,
+            tls: self.tls.as_deref(),
+        };
+        if let Some(found) = self.walk.step(&attempt, ask).await {
+            self.seat.note(|said| said.login = Some(found.account.as_str().into()));
+            self.login = Some(Box::new(found));
+        }
+    }
+
+    fn mail(&mut self, ask: Ask<'_, Mail>) {
+        let login = self.login.as_deref().map(LoggedIn::as_login);
+        match decide::sender(&self.generation, login.as_ref(), &ask) {
+            Err(reply) => self.refuse_sender(ask, reply),
+            Ok(_) if !self.within_rate(Counted::Message) => self.refuse_sender(ask, too_fast()),
+            Ok(verdict) => {
+                let mail = ask.accept(());
+                self.transaction = Some(Box::new(Transaction {
+                    sender: mail.sender.to_string(),
+                    recipients: Vec::new(),
+                    mail,
+                    marked: verdict.marked,
+                    incoming: None,
+                }));
+            }
+        }
+    }
+
+    fn refuse_sender(&self, ask: Ask<'_, Mail>, reply: Reply) {
+        let shown = reply.to_string();
+        let mail = ask.refuse(reply);
+        self.track_refusal(Some(&mail.sender.to_string()), None, &shown);
+    }
+
+    async fn rcpt(&mut self, mut ask: Ask<'_, Rcpt>, wire: &mut Wire) {
+        let login = self.login.as_deref().map(LoggedIn::as_login);
+        let asker = Asker { client: self.client, login: login.as_ref() };
+        let reply = match decide::recipient(&self.generation, &asker, &ask) {
+            Ok(_) if !self.within_rate(Counted::Recipient) => too_fast(),
+            Ok(accepted) => {
+                let rcpt = ask.accept(());
+                count(&self.server.counters.recipients_accepted);
+                if let Some(open) = &mut self.transaction {
+                    open.add(rcpt, accepted);
+                }
+                return;
+            }
+            Err(reply) => reply,
+        };
+        count(&self.server.counters.recipients_refused);
+        if reply == decide::unable_to_relay(&ask.recipient) {
+            count(&self.server.counters.relay_refused);
+        }
+        let sender = self.transaction.as_ref().map(|open| open.sender.as_str());
+        self.track_refusal(sender, Some(&ask.recipient.to_string()), &reply.to_string());
+        self.bad_recipients += 1;
+        if self.bad_recipients >= TARPIT_FROM && self.login.is_none() {
+            // What was answered already must not wait with it.
+            let _ = write(wire, &ask.take_output()).await;
+            sleep(TARPIT).await;
+        }
+        ask.refuse(reply);
+    }
+
+    /// Asked before the body travels: a full disk is said now, not after 25 MB.
+    fn data(&mut self, ask: Ask<'_, smtp::Data>) {
+        let spool = &self.server.spool;
+        let begun = spool.room().and_then(|()| Incoming::begin(spool));
+        let Some(open) = &mut self.transaction else { return };
+        match begun {
+            Ok(mut incoming) => {
+                let id = incoming.id().to_string();
+                let login = self.login.is_some();
+                let hello = self.hello.as_ref();
+                let trace = Trace {
+                    helo: hello.map_or("unknown", |hello| &hello.name),
+                    client: self.client,
+                    fqdn: &self.generation.definition.general.fqdn,
+                    protocol: with(hello, self.tls.is_some(), login, open.mail.smtputf8),
+                    tls: self.tls.as_deref(),
+                    id: &id,
+                    recipient: match open.recipients.as_slice() {
+                        [only] => Some(&only.address),
+                        _ => None,
+                    },
+                    time: i64::try_from(unix_ms() / 1000).unwrap_or(0),
+                };
+                incoming.prepend(trace.header().as_bytes());
+                if open.marked {
+                    incoming.prepend(b"X-Postern-Sender: not authenticated\r\n");
+                }
+                open.incoming = Some(incoming);
+                ask.accept(());
+            }
+            Err(error) => {
+                tracing::warn!(server = %self.server.name, %error, "no room for a message");
+                ask.refuse(deposit::refusal(&error));
+            }
+        }
+    }
+
+    async fn deposit(&mut self, ask: Ask<'_, smtp::Deposit>) {
+        let Some((open, incoming)) = self.transaction.take().and_then(|mut open| {
+            let incoming = open.incoming.take()?;
+            Some((open, incoming))
+        }) else {
+            return;
+        };
+        if incoming.hops() > self.generation.definition.messages.max_hops {
+            let reply = Reply::new(554, "5.4.6", "Too many hops: the message goes round in circles");
+            self.track_refusal(Some(&open.sender), None, &reply.to_string());
+            count(&self.server.counters.messages_refused);
+            ask.refuse(reply);
+            return;
+        }
+        let envelope = Arc::new(self.envelope(*open, &ask));
+        match incoming.commit(&self.server.spool, &envelope).await {
+            Ok(committed) => {
+                let id = committed.id.to_string();
+                self.track_acceptance(&id, &envelope, committed.size);
+                count(&self.server.counters.messages_accepted);
+                add(&self.server.counters.bytes_accepted, committed.size);
+                self.seat.facts().messages.fetch_add(1, Ordering::Relaxed);
+                self.server.outbound.accepted(committed.id, envelope);
+                ask.accept(Queued { id });
+            }
+            Err(error) => {
+                tracing::error!(server = %self.server.name, %error, "a message could not be stored");
+                count(&self.server.counters.messages_refused);
+                ask.refuse(deposit::refusal(&error));
+            }
+        }
+    }
+
+    fn envelope(&self, open: Transaction, deposit: &smtp::Deposit) -> Envelope {
+        Envelope {
+            sender: open.sender,
+            recipients: open.recipients,
+            received: unix_ms(),
+            body: match open.mail.body {
+                smtp::BodyKind::Binary => BodyKind::Binary,
+                // What the client said counts less than what it sent: a next hop must not be told 7BIT of an 8-bit body.
+                _ if deposit.eight_bit => BodyKind::EightBit,
+                smtp::BodyKind::EightBit => BodyKind::EightBit,
+                smtp::BodyKind::SevenBit => BodyKind::SevenBit,
+            },
+            smtputf8: open.mail.smtputf8,
+            ret: open.mail.ret.map(|ret| match ret {
+                smtp::Ret::Full => Ret::Full,
+                smtp::Ret::Headers => Ret::Headers,
+            }),
+            envid: open.mail.envid.map(String::from),
+            login: self.login.as_ref().map(|login| login.account.clone()),
+            client: Some(self.client),
+            helo: self.hello.as_ref().map(|hello| hello.name.to_string()),
+        }
+    }
+
+    fn within_rate(&self, what: Counted) -> bool {
+        let messages = &self.generation.definition.messages;
+        let account = self.login.as_ref().map(|login| login.account.as_str());
+        let pair = if account.is_some() { messages.account_rate } else { messages.anonymous_rate };
+        let within = self.server.rates.take(self.client, account, pair, what);
+        if !within {
+            tracing::info!(target: "audit", server = %self.server.name, client = %self.client, account, "rate exceeded");
+        }
+        within
+    }
+
+    fn track_acceptance(&self, id: &str, envelope: &Envelope, size: u64) {
+        let recipients: Vec<&str> = envelope.recipients.iter().map(|recipient| recipient.address.as_str()).collect();
+        let event = Tracked::Accepted {
+            id,
+            sender: &envelope.sender,
+            recipients: &recipients,
+            size,
+            client: Some(self.client),
+            helo: envelope.helo.as_deref(),
+            login: envelope.login.as_deref(),
+            protocol: with(self.hello.as_ref(), self.tls.is_some(), self.login.is_some(), envelope.smtputf8),
+        };
+        self.server.journal.note(envelope.received, &event);
+    }
+
+    fn track_refusal(&self, sender: Option<&str>, recipient: Option<&str>, reply: &str) {
+        let login = self.login.as_ref().map(|login| login.account.as_str());
+        let event = Tracked::Refused { client: self.client, login, sender, recipient, reply };
+        self.server.journal.note(unix_ms(), &event);
+    }
+}
+
+impl Transaction {
+    fn add(&mut self, rcpt: Rcpt, accepted: Accepted) {
+        let notify = notify(rcpt.notify);
+        match accepted {
+            Accepted::AsWritten => self.recipients.push(Recipient {
+                address: rcpt.recipient.to_string(),
+                notify,
+                orcpt: rcpt.orcpt.map(String::from),
+            }),
+            // RFC 3461 §5.2.7.1: an alias passes on what the sender asked for, and whom it asked it of.
+            Accepted::Instead(addresses) => {
+                let orcpt = rcpt.orcpt.map_or_else(
+                    || format!("rfc822;{}", smtp::params::xtext_encode(&rcpt.recipient.to_string())),
+                    String::from,
+                );
+                self.recipients.extend(addresses.into_iter().map(|address| Recipient {
+                    address,
+                    notify,
+                    orcpt: Some(orcpt.clone()),
+                }));
+            }
+        }
+    }
+}
+
+/// What ended a wait.
+enum Woken {
+    Received,
+    End,
+    Idle,
+    HungUp,
+}
+
+/// Waits for bytes, the session's deadline, or the end of the server. The alarm is moved only when it has rung: while a
+/// client talks, no timer is touched.
+async fn wait(
+    session: &mut Session,
+    wire: &mut Wire,
+    mut alarm: Pin<&mut tokio::time::Sleep>,
+    mut hang_up: Pin<&mut tokio::sync::futures::Notified<'_>>,
+) -> io::Result<Woken> {
+    poll_fn(|cx| {
+        if let Poll::Ready(read) = wire.poll_receive(cx, session) {
+            return Poll::Ready(read.map(|count| if count == 0 { Woken::End } else { Woken::Received }));
+        }
+        if hang_up.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(Woken::HungUp));
+        }
+        while alarm.as_mut().poll(cx).is_ready() {
+            let due = due(session);
+            if due <= tokio::time::Instant::now() {
+                return Poll::Ready(Ok(Woken::Idle));
+            }
+            alarm.as_mut().reset(due);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn due(session: &Session) -> tokio::time::Instant {
+    session.deadline().unwrap_or_else(|| Instant::now() + WRITE).into()
+}
+
+async fn write(wire: &mut Wire, bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    timeout(WRITE, wire.write_all(bytes)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+fn with(hello: Option<&smtp::Hello>, secure: bool, login: bool, utf8: bool) -> &'static str {
+    protocol(hello.is_some_and(|hello| hello.extended), secure, login, utf8)
+}
+
+fn too_fast() -> Reply {
+    Reply::new(451, "4.7.1", "Too much mail in too short a time, try again later")
+}
+
+fn notify(asked: smtp::Notify) -> Notify {
+    let pairs = [
+        (smtp::Notify::NEVER, Notify::NEVER),
+        (smtp::Notify::SUCCESS, Notify::SUCCESS),
+        (smtp::Notify::FAILURE, Notify::FAILURE),
+        (smtp::Notify::DELAY, Notify::DELAY),
+    ];
+    pairs.into_iter().filter(|(said, _)| asked.has(*said)).fold(Notify::UNSAID, |all, (_, meant)| all | meant)
+}

@@ -1,0 +1,202 @@
+//! The order of a life: link → assemble → jail → serve → drain.
+//!
+//! | Exit code | Means |
+//! |---|---|
+//! | 0 | drained, as ordered, or because the supervisor is gone |
+//! | 64 | not started by posternd |
+//! | 70 | cannot go on: the link speaks nonsense, the runtime or the log cannot be had |
+//! | 78 | the definition was refused |
+//!
+//! Never: a second thread before the jail is shut; a byte from the network before Ready.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use postern_config::Finding;
+use postern_control::worker::{Manifest, Order, Report};
+use postern_control::{Link, Received, VERSION};
+use postern_hosting::ServerName;
+use postern_spool::{Due, RealDisk, Spool};
+use postern_track::{Journal, JournalSettings};
+
+use crate::assemble::{Assembled, Parcel, assemble};
+use crate::counters::Counters;
+use crate::door::{Door, Phase};
+use crate::inbound::login::Guesses;
+use crate::orders;
+use crate::outbound::{Outbound, OutboundParts};
+use crate::server::{Rates, Server};
+
+const NOT_A_WORKER: u8 = 64;
+const CANNOT_GO_ON: u8 = 70;
+const REFUSED: u8 = 78;
+
+/// Why a worker ends before it served.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}\npostern-vserver is started by posternd, never by hand")]
+    NoLink(postern_control::Error),
+    #[error("the link to posternd: {0}")]
+    Link(#[from] postern_control::Error),
+    #[error("the supervisor is gone")]
+    Orphan,
+    #[error("posternd said {0:?} where it had to say Begin")]
+    OutOfOrder(&'static str),
+    #[error("cannot {doing}: {source}")]
+    System { doing: &'static str, source: io::Error },
+    #[error("the definition was refused")]
+    Refused,
+}
+
+/// What Begin says.
+struct Begin {
+    server: ServerName,
+    state: PathBuf,
+    parcel: Parcel,
+    paused: bool,
+}
+
+/// The program.
+pub(crate) fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).without_time().init();
+    match live() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!("{failure}");
+            ExitCode::from(match failure {
+                Failure::NoLink(_) => NOT_A_WORKER,
+                Failure::Refused => REFUSED,
+                Failure::Orphan => 0,
+                _ => CANNOT_GO_ON,
+            })
+        }
+    }
+}
+
+fn live() -> Result<(), Failure> {
+    let input = io::stdin().as_fd().try_clone_to_owned();
+    let link = Link::from(input.map_err(|source| Failure::System { doing: "take standard input over", source })?);
+    let begin = wait_for_begin(&link)?;
+    let assembled = match assemble(begin.parcel) {
+        Ok(assembled) => assembled,
+        Err(findings) => return refuse(&link, findings),
+    };
+    let limits = &assembled.generation.definition.general.limits;
+    // SANDBOX
+    let threads = limits.threads.unwrap_or(1);
+    let (spool, due) = match open_spool(&begin.state) {
+        Ok(opened) => opened,
+        Err(finding) => return refuse(&link, vec![*finding]),
+    };
+    let log = begin.state.join("track.log");
+    let journal = Journal::open(&log, begin.server.as_str(), JournalSettings::default())
+        .map_err(|error| Failure::System { doing: "open the tracking log", source: io::Error::other(error) })?;
+    let runtime = runtime(threads).map_err(|source| Failure::System { doing: "start the runtime", source })?;
+    let born = Born { name: begin.server, state: begin.state, paused: begin.paused, spool, due, journal };
+    let served = runtime.block_on(serve(link, born, assembled));
+    // Whatever is still waiting for a disk or a name server does not hold up the end.
+    runtime.shutdown_background();
+    served
+}
+
+/// What a server is made of, beside its policy.
+struct Born {
+    name: ServerName,
+    state: PathBuf,
+    paused: bool,
+    spool: Spool,
+    due: Vec<Due>,
+    journal: Journal,
+}
+
+async fn serve(link: Link, born: Born, assembled: Assembled) -> Result<(), Failure> {
+    let Assembled { generation, listeners, findings } = assembled;
+    for finding in findings {
+        tracing::warn!(server = %born.name, "{finding}");
+    }
+    let generation = Arc::new(ArcSwap::from_pointee(generation));
+    let outbound = Outbound::start(
+        OutboundParts {
+            spool: born.spool.clone(),
+            generation: generation.clone(),
+            journal: born.journal.clone(),
+            state: born.state.clone(),
+        },
+        born.due,
+    );
+    let server = Arc::new(Server {
+        name: born.name,
+        state: born.state,
+        generation,
+        spool: born.spool,
+        outbound,
+        door: Arc::new(Door::default()),
+        counters: Counters::default(),
+        journal: born.journal,
+        guesses: Guesses::new(),
+        rates: Rates::new(),
+    });
+    if born.paused {
+        server.door.set_phase(Phase::Paused);
+    }
+    orders::obey(link, server, listeners).await.map_err(|error| match error {
+        orders::Error::Link(error) => Failure::Link(error),
+        orders::Error::System { doing, source } => Failure::System { doing, source },
+    })
+}
+
+fn wait_for_begin(link: &Link) -> Result<Begin, Failure> {
+    let hello: Order = match link.receive().map_err(Failure::NoLink)? {
+        Received::Packet(order, _) => order,
+        Received::Closed => return Err(Failure::Orphan),
+    };
+    match hello {
+        Order::Hello { version: VERSION } => {}
+        Order::Hello { version } => return Err(Failure::Link(postern_control::Error::Version { theirs: version })),
+        _ => return Err(Failure::OutOfOrder("something")),
+    }
+    link.send(&Report::Hello { version: VERSION }, &[])?;
+    match link.receive()? {
+        Received::Packet(Order::Begin { server, state, manifest, paused }, files) => {
+            let parcel = open(&manifest, files)?;
+            Ok(Begin { server, state, parcel, paused })
+        }
+        Received::Packet(..) => Err(Failure::OutOfOrder("another order")),
+        Received::Closed => Err(Failure::Orphan),
+    }
+}
+
+fn open(manifest: &Manifest, files: Vec<std::os::fd::OwnedFd>) -> Result<Parcel, Failure> {
+    Ok(Parcel::open(manifest, files)?)
+}
+
+fn refuse(link: &Link, findings: Vec<Finding>) -> Result<(), Failure> {
+    link.send(&Report::refused(findings), &[])?;
+    Err(Failure::Refused)
+}
+
+fn open_spool(state: &Path) -> Result<(Spool, Vec<Due>), Box<Finding>> {
+    let folder = state.join("spool");
+    let (spool, recovered) = Spool::open(Arc::new(RealDisk), postern_spool::Settings::new(&folder)).map_err(|error| {
+        let remedy = "mend the disk or the folder's owner, and start the server again; nothing in the queue was touched";
+        Box::new(Finding::error(&folder, format!("the queue cannot be opened: {error}"), remedy))
+    })?;
+    for damage in &recovered.damaged {
+        tracing::error!(file = %damage.file.display(), offset = damage.offset, length = damage.length, id = ?damage.id, kept = ?damage.kept,
+            unfinished = damage.unfinished, "a stretch of the queue could not be read and was set aside");
+    }
+    Ok((spool, recovered.messages))
+}
+
+fn runtime(threads: u32) -> io::Result<tokio::runtime::Runtime> {
+    let mut builder = match threads {
+        0 | 1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.worker_threads(usize::try_from(threads.max(1)).unwrap_or(1)).max_blocking_threads(16).thread_stack_size(512 * 1024);
+    builder.enable_all().build()
+}
