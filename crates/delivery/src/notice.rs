@@ -480,18 +480,18 @@ fn in_fields(notice: &Notice<'_>) -> String {
 
 fn one_in_fields(out: &mut String, notice: &Notice<'_>, report: &Report<'_>) {
     out.push_str("\r\n");
-    if let Some((kind, address)) = report
+    let original = report
         .recipient
         .orcpt
         .as_deref()
-        .and_then(|orcpt| orcpt.split_once(';'))
+        .and_then(|orcpt| orcpt.split_once(';'));
+    if let Some((kind, address)) =
+        original.and_then(|(kind, address)| Some((kind, from_xtext(address)?)))
     {
-        if let Some(address) = from_xtext(address) {
-            line(
-                out,
-                format_args!("Original-Recipient: {}; {address}", clean(kind)),
-            );
-        }
+        line(
+            out,
+            format_args!("Original-Recipient: {}; {address}", clean(kind)),
+        );
     }
     let address = &report.recipient.address;
     line(

@@ -24,9 +24,9 @@ use postern_smtp::EnhancedCode;
 #[derive(Debug, Default)]
 pub struct Table {
     local: HashMap<Box<str>, Local>,
-    exact: HashMap<Box<str>, Arc<Way>>,
-    below: HashMap<Box<str>, Arc<Way>>,
-    everything: Option<Arc<Way>>,
+    exact: HashMap<Box<str>, Via>,
+    below: HashMap<Box<str>, Via>,
+    everything: Option<Via>,
     smart_host: Option<Arc<Way>>,
     mx: Mx,
 }
@@ -42,6 +42,15 @@ pub struct Local {
     pub unresolved: Option<Arc<Way>>,
 }
 
+/// What a route says of a domain.
+#[derive(Clone, Debug)]
+pub enum Via {
+    /// Its mail goes this way.
+    Way(Arc<Way>),
+    /// Its mail goes by MX, whatever the smart host.
+    Mx(Mx),
+}
+
 /// How mail for domains without a way of their own is sent by MX.
 #[derive(Clone, Debug)]
 pub struct Mx {
@@ -49,6 +58,8 @@ pub struct Mx {
     pub port: u16,
     /// What must hold there.
     pub security: Security,
+    /// Connections at once to one domain, where it has a limit of its own.
+    pub limit: Option<u32>,
     /// The smart hosts to try when no host of the domain can be reached (`direct_first`).
     pub fallback: Option<Arc<Way>>,
 }
@@ -58,6 +69,7 @@ impl Default for Mx {
         Mx {
             port: 25,
             security: Security::default(),
+            limit: None,
             fallback: None,
         }
     }
@@ -70,6 +82,8 @@ pub struct Way {
     pub name: Arc<str>,
     /// Whether the local clocks (`local_expire`, `local_delay_notice`) run for it.
     pub local: bool,
+    /// Connections at once, where it has a limit of its own.
+    pub limit: Option<u32>,
     /// What is at its end.
     pub end: End,
 }
@@ -218,6 +232,7 @@ impl Way {
         Way {
             name: Arc::from(format!("maildir:{template}")),
             local: true,
+            limit: None,
             end: End::Maildir(template),
         }
     }
@@ -227,6 +242,7 @@ impl Way {
         Way {
             name: Arc::from(format!("lmtp:{endpoint}")),
             local: true,
+            limit: None,
             end: End::Lmtp(endpoint),
         }
     }
@@ -237,14 +253,21 @@ impl Way {
         Way {
             name: Arc::from(format!("smtp:{}", names.join(","))),
             local,
+            limit: None,
             end: End::Hosts(hops, security),
         }
+    }
+
+    /// The same way, with a limit of its own.
+    pub fn limited(self, limit: Option<u32>) -> Way {
+        Way { limit, ..self }
     }
 
     fn mx(domain: &str, mx: &Mx) -> Way {
         Way {
             name: Arc::from(domain),
             local: false,
+            limit: mx.limit,
             end: End::Mx {
                 domain: Box::from(domain),
                 mx: mx.clone(),
@@ -300,11 +323,11 @@ impl Table {
     }
 
     /// Adds a route: `example.com`, `*.example.com` (all below it), `*` (everything that is not local).
-    pub fn add_route(&mut self, pattern: &str, way: Arc<Way>) {
+    pub fn add_route(&mut self, pattern: &str, via: Via) {
         match (pattern, pattern.strip_prefix("*.")) {
-            ("*", _) => self.everything = Some(way),
-            (_, Some(parent)) => drop(self.below.insert(lower(parent).into(), way)),
-            _ => drop(self.exact.insert(lower(pattern).into(), way)),
+            ("*", _) => self.everything = Some(via),
+            (_, Some(parent)) => drop(self.below.insert(lower(parent).into(), via)),
+            _ => drop(self.exact.insert(lower(pattern).into(), via)),
         }
     }
 
@@ -336,13 +359,14 @@ impl Table {
         if let Some(local) = self.local.get(&*domain) {
             return local.choose(mailbox);
         }
-        match self.routed(&domain).or(self.smart_host.as_ref()) {
-            Some(way) => Ok(Choice::Listed(way)),
-            None => Ok(Choice::Domain(domain, &self.mx)),
+        match (self.routed(&domain), &self.smart_host) {
+            (Some(Via::Way(way)), _) | (None, Some(way)) => Ok(Choice::Listed(way)),
+            (Some(Via::Mx(mx)), _) => Ok(Choice::Domain(domain, mx)),
+            (None, None) => Ok(Choice::Domain(domain, &self.mx)),
         }
     }
 
-    fn routed(&self, domain: &str) -> Option<&Arc<Way>> {
+    fn routed(&self, domain: &str) -> Option<&Via> {
         let parents = || domain.match_indices('.').map(|(dot, _)| &domain[dot + 1..]);
         let below = || {
             if self.below.is_empty() {
@@ -360,10 +384,11 @@ impl Table {
 
 impl Local {
     fn choose(&self, mailbox: &str) -> Result<Choice<'_>, Answer> {
-        let known = self
-            .known
-            .as_ref()
-            .is_none_or(|known| known.contains(&*mailbox.to_lowercase()));
+        let known = self.known.as_ref().is_none_or(|known| {
+            let name = mailbox.to_lowercase();
+            // RFC 5321 §4.5.1: there is always a postmaster.
+            known.contains(&*name) || name == "postmaster"
+        });
         match (known, &self.unresolved) {
             (true, _) => Ok(Choice::Listed(&self.way)),
             (false, Some(way)) => Ok(Choice::Listed(way)),
@@ -390,6 +415,8 @@ fn lower(domain: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn way(hosts: &[&str]) -> Arc<Way> {
@@ -430,9 +457,9 @@ mod tests {
                 unresolved: Some(way(&["[192.0.2.9]"])),
             },
         );
-        table.add_route("exact.test", way(&["exact"]));
-        table.add_route("*.exact.test", way(&["below"]));
-        table.add_route("*.deep.exact.test", way(&["deep"]));
+        table.add_route("exact.test", Via::Way(way(&["exact"])));
+        table.add_route("*.exact.test", Via::Way(way(&["below"])));
+        table.add_route("*.deep.exact.test", Via::Way(way(&["deep"])));
         table
     }
 
@@ -476,7 +503,7 @@ mod tests {
             "smtp:relay.test:587,[2001:db8::1]:25"
         );
         assert_eq!(table.route("a@exact.test").unwrap().name(), "smtp:exact:25");
-        table.add_route("*", way(&["all"]));
+        table.add_route("*", Via::Way(way(&["all"])));
         assert_eq!(table.route("a@foreign.test").unwrap().name(), "smtp:all:25");
     }
 

@@ -1,4 +1,5 @@
 //! Delivery to mailboxes in temporary folders.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -1,4 +1,5 @@
 //! Every kind of report, compared with a file people can read. `UPDATE_GOLDEN=1` writes the files anew.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 
