@@ -5,8 +5,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 /// The sections of a definition in their order.
-const SECTIONS: [&str; 7] =
-    ["general", "access.authentication", "access.tls", "access.connection", "access.relay", "messages", "delivery"];
+const SECTIONS: [&str; 7] = [
+    "general",
+    "access.authentication",
+    "access.tls",
+    "access.connection",
+    "access.relay",
+    "messages",
+    "delivery",
+];
 
 /// A definition being written. Setting a key again replaces it.
 #[derive(Clone)]
@@ -18,7 +25,9 @@ impl Definition {
     /// A server `fqdn` that listens on `listen` in the clear, offers STARTTLS where a certificate is given, and takes
     /// mail from anybody on loopback for anywhere.
     pub fn open_relay(fqdn: &str, listen: SocketAddr) -> Definition {
-        let empty = Definition { lines: Default::default() };
+        let empty = Definition {
+            lines: Default::default(),
+        };
         empty
             .general("fqdn", text(fqdn))
             .general("listen", format!("[\"{listen}\"]"))
@@ -68,12 +77,19 @@ impl Definition {
 
     /// Mail for `domain` goes to `to`.
     pub fn local(self, domain: &str, to: &str) -> Definition {
-        self.delivery("domains", format!("[{{ name = {}, to = {} }}]", text(domain), text(to)))
+        self.delivery(
+            "domains",
+            format!("[{{ name = {}, to = {} }}]", text(domain), text(to)),
+        )
     }
 
     /// One pair of certificate and key.
     pub fn certificate(self, certificate: &Path, key: &Path) -> Definition {
-        let pair = format!("[{{ certificate = {}, key = {} }}]", path(certificate), path(key));
+        let pair = format!(
+            "[{{ certificate = {}, key = {} }}]",
+            path(certificate),
+            path(key)
+        );
         self.tls("certificates", pair)
     }
 

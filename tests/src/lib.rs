@@ -5,17 +5,17 @@
 //!
 //! Never: a fixed pause, a fixed port, a file outside a temporary folder, a skipped test.
 
-pub mod stage;
 pub mod definition;
-pub mod peers;
-pub mod sink;
-pub mod wire;
-pub mod play;
 pub mod load;
 pub mod mail;
 pub mod maildir;
+pub mod peers;
+pub mod play;
 pub mod program;
+pub mod sink;
+pub mod stage;
 pub mod wait;
+pub mod wire;
 
 /// What went wrong, in words for whoever reads a failed test.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -42,14 +42,22 @@ pub struct Remembered {
 
 impl Load {
     /// Starts `clients` of them; each sends `each` messages a connection, named `PREFIX-NUMBER`.
-    pub fn start(to: SocketAddr, prefix: &str, clients: usize, each: usize, failing: Failing) -> Load {
+    pub fn start(
+        to: SocketAddr,
+        prefix: &str,
+        clients: usize,
+        each: usize,
+        failing: Failing,
+    ) -> Load {
         let shared = Arc::new(Shared::default());
         let run = |_| {
             let (shared, prefix) = (Arc::clone(&shared), prefix.to_owned());
             std::thread::spawn(move || {
                 while !shared.ended.load(Ordering::SeqCst) {
                     match session(to, &prefix, each, &shared) {
-                        Err(error) if failing == Failing::Noted => lock(&shared.troubles).push(error.to_string()),
+                        Err(error) if failing == Failing::Noted => {
+                            lock(&shared.troubles).push(error.to_string())
+                        }
                         // Nobody listens just now: no reason to ask ten thousand times a second.
                         Err(_) => std::thread::sleep(Duration::from_millis(2)),
                         Ok(()) => {}
@@ -69,13 +77,21 @@ impl Load {
     /// Ends the clients, each after the message it is at.
     pub fn finish(mut self) -> Result<Remembered, Failure> {
         self.end()?;
-        let (acknowledged, troubles) = (lock(&self.shared.names).clone(), lock(&self.shared.troubles).clone());
-        Ok(Remembered { acknowledged, troubles })
+        let (acknowledged, troubles) = (
+            lock(&self.shared.names).clone(),
+            lock(&self.shared.troubles).clone(),
+        );
+        Ok(Remembered {
+            acknowledged,
+            troubles,
+        })
     }
 
     fn end(&mut self) -> Result<(), Failure> {
         self.shared.ended.store(true, Ordering::SeqCst);
-        self.clients.drain(..).try_for_each(|client| client.join().map_err(|_| "a client panicked".into()))
+        self.clients
+            .drain(..)
+            .try_for_each(|client| client.join().map_err(|_| "a client panicked".into()))
     }
 }
 
@@ -93,7 +109,11 @@ fn session(to: SocketAddr, prefix: &str, each: usize, shared: &Shared) -> Result
             break;
         }
         let name = format!("{prefix}-{}", shared.number.fetch_add(1, Ordering::SeqCst));
-        let reply = wire.message("load@client.test", "someone@far.test", &mail::with_header(&name, b"text\r\n"))?;
+        let reply = wire.message(
+            "load@client.test",
+            "someone@far.test",
+            &mail::with_header(&name, b"text\r\n"),
+        )?;
         if !reply.starts_with("250") {
             return Err(format!("{name}: {reply}").into());
         }

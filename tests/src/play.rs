@@ -15,19 +15,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Changes `definition` (of a server that offers STARTTLS) to what the dialogue presumes; `Err` says why no definition can.
-pub fn define(mut definition: Definition, story: &Dialogue, listen: SocketAddr) -> Result<Definition, String> {
+pub fn define(
+    mut definition: Definition,
+    story: &Dialogue,
+    listen: SocketAddr,
+) -> Result<Definition, String> {
     for (name, value) in &story.settings {
         let quoted = format!("\"{value}\"");
         definition = match (name.as_str(), value.as_str()) {
-            ("max_message_size" | "max_session_size" | "bare_newline", _) => definition.messages(name, quoted),
+            ("max_message_size" | "max_session_size" | "bare_newline", _) => {
+                definition.messages(name, quoted)
+            }
             ("max_messages_per_session" | "max_errors", _) => definition.messages(name, value),
-            ("max_recipients", number) if number.parse().is_ok_and(|n: u32| n >= 100) => definition.messages(name, value),
+            ("max_recipients", number) if number.parse().is_ok_and(|n: u32| n >= 100) => {
+                definition.messages(name, value)
+            }
             ("idle_timeout", _) => definition.general(name, format!("\"{value}s\"")),
             ("tls", "none") => definition.tls("certificates", "[]"),
             ("tls", "starttls") => definition,
             ("tls", "required") => definition.tls("require", "true"),
-            ("tls", "implicit") => definition.general("listen", format!("[{{ address = \"{listen}\", tls = \"implicit\" }}]")),
-            ("mechanisms_clear", "PLAIN LOGIN") => definition.authentication("basic_requires_tls", "false"),
+            ("tls", "implicit") => definition.general(
+                "listen",
+                format!("[{{ address = \"{listen}\", tls = \"implicit\" }}]"),
+            ),
+            ("mechanisms_clear", "PLAIN LOGIN") => {
+                definition.authentication("basic_requires_tls", "false")
+            }
             ("mechanisms_tls", "PLAIN LOGIN") => definition,
             _ => return Err(format!("no definition says {name} = {value}")),
         };
@@ -41,7 +54,11 @@ pub fn play(story: &Dialogue, to: SocketAddr, trust: &Path) -> Result<(), Failur
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     stream.set_nodelay(true)?;
     let mut line = Line::Plain(stream);
-    if story.settings.iter().any(|(name, value)| name == "tls" && value == "implicit") {
+    if story
+        .settings
+        .iter()
+        .any(|(name, value)| name == "tls" && value == "implicit")
+    {
         line = line.secure(trust)?;
     }
     let mut unread = Vec::new();
@@ -61,7 +78,12 @@ pub fn play(story: &Dialogue, to: SocketAddr, trust: &Path) -> Result<(), Failur
                         line = std::mem::replace(&mut line, Line::Gone).secure(trust)?;
                     }
                 }
-                Step::Do(deed) => return Err(format!("{deed:?} cannot be done on a wire: `@ core: REASON` is missing").into()),
+                Step::Do(deed) => {
+                    return Err(format!(
+                        "{deed:?} cannot be done on a wire: `@ core: REASON` is missing"
+                    )
+                    .into());
+                }
             }
             Ok(())
         };
@@ -78,14 +100,22 @@ enum Line {
 
 impl Line {
     fn secure(self, trust: &Path) -> Result<Line, Failure> {
-        let Line::Plain(stream) = self else { return Err("it is secured already".into()) };
+        let Line::Plain(stream) = self else {
+            return Err("it is secured already".into());
+        };
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(trust)?)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?;
         let config = config.with_root_certificates(roots).with_no_client_auth();
-        let client = rustls::ClientConnection::new(Arc::new(config), ServerName::try_from("localhost")?.to_owned())?;
-        Ok(Line::Secured(Box::new(rustls::StreamOwned::new(client, stream))))
+        let client = rustls::ClientConnection::new(
+            Arc::new(config),
+            ServerName::try_from("localhost")?.to_owned(),
+        )?;
+        Ok(Line::Secured(Box::new(rustls::StreamOwned::new(
+            client, stream,
+        ))))
     }
 }
 

@@ -10,8 +10,12 @@ use std::process::{Command, Output, Stdio};
 pub fn find(name: &str) -> Result<PathBuf, Failure> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    let mut found = places.map(|place| place.join(name)).filter(|file| file.is_file());
-    found.next().ok_or_else(|| format!("`{name}` is not installed: `make test` as root (or with sudo) installs it").into())
+    let mut found = places
+        .map(|place| place.join(name))
+        .filter(|file| file.is_file());
+    found.next().ok_or_else(|| {
+        format!("`{name}` is not installed: `make test` as root (or with sudo) installs it").into()
+    })
 }
 
 /// Fails unless the test runs as root, saying what it wants root for.
@@ -23,7 +27,11 @@ pub fn need_root(why: &str) -> Result<(), Failure> {
 }
 
 /// Runs a program to its end with `input` on its standard input.
-pub fn run<S: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = S>, input: &[u8]) -> Result<Output, Failure> {
+pub fn run<S: AsRef<OsStr>>(
+    name: &str,
+    arguments: impl IntoIterator<Item = S>,
+    input: &[u8],
+) -> Result<Output, Failure> {
     let mut command = Command::new(find(name)?);
     command.args(arguments);
     run_command(command, input)
@@ -31,7 +39,10 @@ pub fn run<S: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = S>, 
 
 /// Runs a prepared command to its end with `input` on its standard input.
 pub fn run_command(mut command: Command, input: &[u8]) -> Result<Output, Failure> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let mut pipe = child.stdin.take().ok_or("no standard input")?;
     let input = input.to_vec();
@@ -49,5 +60,10 @@ pub fn succeed(output: Output) -> Result<String, Failure> {
     if output.status.success() {
         return Ok(text);
     }
-    Err(format!("{}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
+    Err(format!(
+        "{}\n{text}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    )
+    .into())
 }

@@ -105,9 +105,11 @@ impl Sink {
 
     /// Waits for `count` messages.
     pub fn wait(&self, count: usize) -> Result<Vec<Taken>, Failure> {
-        let found = wait::until(&format!("{count} messages at the sink"), Duration::from_secs(60), || {
-            (self.count() >= count).then(|| self.taken())
-        });
+        let found = wait::until(
+            &format!("{count} messages at the sink"),
+            Duration::from_secs(60),
+            || (self.count() >= count).then(|| self.taken()),
+        );
         found.map_err(|error| format!("{error}; {} have come", self.count()).into())
     }
 }
@@ -140,7 +142,9 @@ fn session(stream: TcpStream, shared: &Shared) -> Result<(), Failure> {
     stream.set_read_timeout(Some(Duration::from_secs(120)))?;
     let mut out = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
-    let mut say = move |text: &str| -> Result<(), Failure> { Ok(out.write_all(format!("{text}\r\n").as_bytes())?) };
+    let mut say = move |text: &str| -> Result<(), Failure> {
+        Ok(out.write_all(format!("{text}\r\n").as_bytes())?)
+    };
     let greeting = shared.reply(At::Connect, "220 sink.example.test ESMTP")?;
     say(&greeting)?;
     if !greeting.starts_with("220") {
@@ -158,11 +162,20 @@ fn session(stream: TcpStream, shared: &Shared) -> Result<(), Failure> {
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" | "LHLO" => {
                 lmtp = verb.eq_ignore_ascii_case("LHLO");
-                let chunking = if shared.chunking { "250-CHUNKING\r\n250-BINARYMIME\r\n" } else { "" };
-                say(&format!("250-sink.example.test\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n{chunking}250-DSN\r\n250 ENHANCEDSTATUSCODES"))?;
+                let chunking = if shared.chunking {
+                    "250-CHUNKING\r\n250-BINARYMIME\r\n"
+                } else {
+                    ""
+                };
+                say(&format!(
+                    "250-sink.example.test\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n{chunking}250-DSN\r\n250 ENHANCEDSTATUSCODES"
+                ))?;
             }
             "MAIL" => {
-                message = Taken { mail: argument.to_owned(), ..Taken::default() };
+                message = Taken {
+                    mail: argument.to_owned(),
+                    ..Taken::default()
+                };
                 say(&shared.reply(At::Mail(argument), "250 2.1.0 ok")?)?;
             }
             "RCPT" => {
@@ -209,7 +222,12 @@ fn session(stream: TcpStream, shared: &Shared) -> Result<(), Failure> {
 }
 
 /// Keeps the message, then answers: once, or in LMTP once a recipient (RFC 2033 §4.2).
-fn finish(message: Taken, lmtp: bool, shared: &Shared, say: &mut impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+fn finish(
+    message: Taken,
+    lmtp: bool,
+    shared: &Shared,
+    say: &mut impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let replies = if lmtp { message.recipients.len() } else { 1 };
     let reply = shared.reply(At::Body(&message), "250 2.6.0 taken")?;
     if reply.starts_with('2') {

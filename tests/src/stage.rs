@@ -56,7 +56,10 @@ impl Stage {
     /// A stage in the system's temporary folder, with the binaries beside the test's own.
     pub fn new() -> Result<Stage, Failure> {
         let test = std::env::current_exe()?;
-        let binaries = test.ancestors().nth(2).ok_or("the test is in no target folder")?;
+        let binaries = test
+            .ancestors()
+            .nth(2)
+            .ok_or("the test is in no target folder")?;
         Stage::with(&std::env::temp_dir(), binaries)
     }
 
@@ -64,12 +67,22 @@ impl Stage {
     pub fn with(place: &Path, binaries: &Path) -> Result<Stage, Failure> {
         for name in ["posternd", "postern-vserver"] {
             if !binaries.join(name).is_file() {
-                let text = format!("{} is missing: `make test` builds it first", binaries.join(name).display());
+                let text = format!(
+                    "{} is missing: `make test` builds it first",
+                    binaries.join(name).display()
+                );
                 return Err(text.into());
             }
         }
-        let folder = tempfile::Builder::new().prefix("postern-stage-").tempdir_in(place)?;
-        let stage = Stage { folder, binaries: binaries.to_owned(), posternd: None, workers: Vec::new() };
+        let folder = tempfile::Builder::new()
+            .prefix("postern-stage-")
+            .tempdir_in(place)?;
+        let stage = Stage {
+            folder,
+            binaries: binaries.to_owned(),
+            posternd: None,
+            workers: Vec::new(),
+        };
         // Workers under uids of their own must get through.
         fs::set_permissions(stage.folder(), Permissions::from_mode(0o755))?;
         for name in ["etc/servers", "state", "run", "tls", "mail"] {
@@ -78,7 +91,11 @@ impl Stage {
         fs::set_permissions(stage.path("mail"), Permissions::from_mode(0o1777))?;
         fs::write(stage.path("etc/postern.toml"), "log = \"debug\"\n")?;
         private(&stage.accounts(), ACCOUNTS)?;
-        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned(), "mail.example.test".to_owned()])?;
+        let pair = rcgen::generate_simple_self_signed([
+            "localhost".to_owned(),
+            "127.0.0.1".to_owned(),
+            "mail.example.test".to_owned(),
+        ])?;
         fs::write(stage.certificate(), pair.cert.pem())?;
         private(&stage.key(), &pair.signing_key.serialize_pem())?;
         Ok(stage)
@@ -116,20 +133,41 @@ impl Stage {
 
     /// The same with the text as it is, right or wrong.
     pub fn define_text(&self, name: &str, text: &str) -> Result<(), Failure> {
-        Ok(fs::write(self.path(&format!("etc/servers/{name}.toml")), text)?)
+        Ok(fs::write(
+            self.path(&format!("etc/servers/{name}.toml")),
+            text,
+        )?)
     }
 
     /// Starts posternd and waits until it answers on its control socket.
     pub fn start(&mut self) -> Result<(), Failure> {
-        let log = File::options().create(true).append(true).open(self.path("posternd.log"))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("posternd.log"))?;
         let mut command = Command::new(self.binaries.join("posternd"));
-        command.arg("--config").arg(self.path("etc")).arg("--state").arg(self.path("state"));
-        command.arg("--run").arg(self.path("run")).arg("--worker").arg(self.binaries.join("postern-vserver"));
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command
+            .arg("--config")
+            .arg(self.path("etc"))
+            .arg("--state")
+            .arg(self.path("state"));
+        command
+            .arg("--run")
+            .arg(self.path("run"))
+            .arg("--worker")
+            .arg(self.binaries.join("postern-vserver"));
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS");
         self.posternd = Some(command.spawn()?);
         wait::until("posternd's control socket", PATIENCE, || {
-            if self.posternd.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_)))) {
+            if self
+                .posternd
+                .as_mut()
+                .is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))))
+            {
                 return Some(Err("posternd ended at once".into()));
             }
             self.client().ok().map(|_| Ok(()))
@@ -139,12 +177,19 @@ impl Stage {
     /// Starts posternd and waits until all of `servers` run.
     pub fn start_with(&mut self, servers: &[&str]) -> Result<(), Failure> {
         self.start()?;
-        servers.iter().try_for_each(|name| self.wait_running(name).map(drop))
+        servers
+            .iter()
+            .try_for_each(|name| self.wait_running(name).map(drop))
     }
 
     /// The pid of posternd.
     pub fn pid(&self) -> Result<i32, Failure> {
-        Ok(i32::try_from(self.posternd.as_ref().ok_or("posternd has not been started")?.id())?)
+        Ok(i32::try_from(
+            self.posternd
+                .as_ref()
+                .ok_or("posternd has not been started")?
+                .id(),
+        )?)
     }
 
     /// A new connection to the control socket.
@@ -180,7 +225,10 @@ impl Stage {
     }
 
     /// Has posternd carry out a request; its message, or its refusal.
-    pub fn order(&self, request: &Request) -> Result<Result<String, (String, Vec<Finding>)>, Failure> {
+    pub fn order(
+        &self,
+        request: &Request,
+    ) -> Result<Result<String, (String, Vec<Finding>)>, Failure> {
         match self.client()?.ask(request)? {
             Reply::Done { message, .. } => Ok(Ok(message)),
             Reply::Refused { reason, findings } => Ok(Err((reason, findings))),
@@ -192,7 +240,9 @@ impl Stage {
     pub fn obey(&self, request: &Request) -> Outcome {
         match self.order(request)? {
             Ok(_) => Ok(()),
-            Err((reason, findings)) => Err(format!("{request:?} was refused: {reason} {findings:?}").into()),
+            Err((reason, findings)) => {
+                Err(format!("{request:?} was refused: {reason} {findings:?}").into())
+            }
         }
     }
 
@@ -231,16 +281,22 @@ impl Stage {
 
     /// Waits until the queue of server `name` is empty.
     pub fn wait_empty(&self, name: &str) -> Result<(), Failure> {
-        let empty = wait::until_true(&format!("the queue of {name} to be empty"), PATIENCE, || {
-            self.queue(name).is_ok_and(|rows| rows.is_empty())
-        });
+        let empty = wait::until_true(
+            &format!("the queue of {name} to be empty"),
+            PATIENCE,
+            || self.queue(name).is_ok_and(|rows| rows.is_empty()),
+        );
         empty.map_err(|error| format!("{error}: {:?}", self.queue(name)).into())
     }
 
     /// Runs the `postern` command against this stage.
     pub fn postern(&self, words: &[&str]) -> Result<Output, Failure> {
         let mut command = Command::new(self.binaries.join("postern"));
-        command.arg("--control").arg(self.path("run/control")).args(words).env("NO_COLOR", "1");
+        command
+            .arg("--control")
+            .arg(self.path("run/control"))
+            .args(words)
+            .env("NO_COLOR", "1");
         program::run_command(command, b"")
     }
 
@@ -258,7 +314,11 @@ impl Stage {
 
     /// The pid of the worker of server `name`.
     pub fn worker(&mut self, name: &str) -> Result<i32, Failure> {
-        let pid = i32::try_from(self.row(name)?.pid.ok_or_else(|| format!("{name} has no worker"))?)?;
+        let pid = i32::try_from(
+            self.row(name)?
+                .pid
+                .ok_or_else(|| format!("{name} has no worker"))?,
+        )?;
         if !self.workers.contains(&pid) {
             self.workers.push(pid);
         }
@@ -268,7 +328,10 @@ impl Stage {
     /// Kills posternd without a word, and waits until it is gone. Its workers go on, for as long as they drain.
     pub fn kill_posternd(&mut self) -> Outcome {
         self.children()?;
-        let mut child = self.posternd.take().ok_or("posternd has not been started")?;
+        let mut child = self
+            .posternd
+            .take()
+            .ok_or("posternd has not been started")?;
         child.kill()?;
         child.wait()?;
         Ok(())
@@ -277,9 +340,14 @@ impl Stage {
     /// Ends posternd as an operator would, and waits until it is gone; its exit status.
     pub fn stop(&mut self) -> Result<std::process::ExitStatus, Failure> {
         let _ = self.children();
-        let mut child = self.posternd.take().ok_or("posternd has not been started")?;
+        let mut child = self
+            .posternd
+            .take()
+            .ok_or("posternd has not been started")?;
         kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
-        let ended = wait::until("posternd to end", PATIENCE, || child.try_wait().ok().flatten());
+        let ended = wait::until("posternd to end", PATIENCE, || {
+            child.try_wait().ok().flatten()
+        });
         if ended.is_err() {
             let _ = child.kill();
             let _ = child.wait();
@@ -290,7 +358,11 @@ impl Stage {
     /// Workers of this stage that are alive, those of killed supervisors included.
     pub fn living_workers(&mut self) -> Vec<i32> {
         let _ = self.children();
-        self.workers.iter().copied().filter(|&pid| ours(pid)).collect()
+        self.workers
+            .iter()
+            .copied()
+            .filter(|&pid| ours(pid))
+            .collect()
     }
 
     /// What posternd and its workers have said.
@@ -299,7 +371,6 @@ impl Stage {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
-
 
 impl Drop for Stage {
     fn drop(&mut self) {
@@ -323,24 +394,36 @@ impl Drop for Stage {
 
 /// A server's name from text.
 pub fn server(name: &str) -> Result<ServerName, Failure> {
-    name.parse().map_err(|_| format!("`{name}` is no server name").into())
+    name.parse()
+        .map_err(|_| format!("`{name}` is no server name").into())
 }
 
 /// Whether `pid` is a worker that lives; the number may have gone to somebody else.
 fn ours(pid: i32) -> bool {
-    wait::alive(pid) && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"postern-vserver") || line.windows(15).any(|w| w == b"postern-vserver"))
+    wait::alive(pid)
+        && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
+            line.starts_with(b"postern-vserver")
+                || line.windows(15).any(|w| w == b"postern-vserver")
+        })
 }
 
 /// The living children of process `parent`.
 pub fn children_of(parent: i32) -> Vec<i32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|&pid| parent_of(pid) == Some(parent) && wait::alive(pid)).collect()
+    pids.filter(|&pid| parent_of(pid) == Some(parent) && wait::alive(pid))
+        .collect()
 }
 
 fn parent_of(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat[stat.rfind(')')? + 1..].split_ascii_whitespace().nth(1)?.parse().ok()
+    stat[stat.rfind(')')? + 1..]
+        .split_ascii_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 /// Writes a file that only its owner can read.

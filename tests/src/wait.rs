@@ -5,7 +5,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Asks `look` again and again until it answers `Some`, for `limit` at most; then fails naming `what`.
-pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> Result<T, Failure> {
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> Result<T, Failure> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(found) = look() {
@@ -19,7 +23,11 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
 }
 
 /// The same for a plain yes.
-pub fn until_true(what: &str, limit: Duration, mut look: impl FnMut() -> bool) -> Result<(), Failure> {
+pub fn until_true(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> bool,
+) -> Result<(), Failure> {
     until(what, limit, || look().then_some(()))
 }
 
@@ -37,8 +45,12 @@ pub fn until_gone(pid: i32, limit: Duration) -> Result<(), Failure> {
 
 /// Whether process `pid` runs: it exists and is no zombie.
 pub fn alive(pid: i32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    !stat[stat.rfind(')').map_or(0, |at| at + 1)..].trim_start().starts_with('Z')
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    !stat[stat.rfind(')').map_or(0, |at| at + 1)..]
+        .trim_start()
+        .starts_with('Z')
 }
 
 /// A port of 127.0.0.1 that nobody listens on now.

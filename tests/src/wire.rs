@@ -19,7 +19,10 @@ impl Wire {
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         stream.set_write_timeout(Some(Duration::from_secs(60)))?;
         stream.set_nodelay(true)?;
-        let mut wire = Wire { reader: BufReader::new(stream), greeting: String::new() };
+        let mut wire = Wire {
+            reader: BufReader::new(stream),
+            greeting: String::new(),
+        };
         wire.greeting = wire.reply()?;
         Ok(wire)
     }
@@ -67,12 +70,24 @@ impl Wire {
         if reply.starts_with(start) {
             return Ok(reply);
         }
-        Err(format!("`{line}` should have been answered {start}, and was answered `{reply}`").into())
+        Err(
+            format!("`{line}` should have been answered {start}, and was answered `{reply}`")
+                .into(),
+        )
     }
 
     /// Sends one message; the reply to its end, or the first refusal. `content` is not changed but for the dots.
-    pub fn message(&mut self, sender: &str, recipient: &str, content: &[u8]) -> Result<String, Failure> {
-        for line in [format!("MAIL FROM:<{sender}>"), format!("RCPT TO:<{recipient}>"), "DATA".to_owned()] {
+    pub fn message(
+        &mut self,
+        sender: &str,
+        recipient: &str,
+        content: &[u8],
+    ) -> Result<String, Failure> {
+        for line in [
+            format!("MAIL FROM:<{sender}>"),
+            format!("RCPT TO:<{recipient}>"),
+            "DATA".to_owned(),
+        ] {
             let reply = self.say(&line)?;
             if !reply.starts_with(['2', '3']) {
                 return Ok(reply);
@@ -113,5 +128,8 @@ pub fn stuffed(content: &[u8]) -> Vec<u8> {
 /// The content of a message that went over the wire in DATA, the final dot not included.
 pub fn unstuffed(wire: &[u8]) -> Vec<u8> {
     let lines = wire.split_inclusive(|&byte| byte == b'\n');
-    lines.flat_map(|line| line.strip_prefix(b".").unwrap_or(line)).copied().collect()
+    lines
+        .flat_map(|line| line.strip_prefix(b".").unwrap_or(line))
+        .copied()
+        .collect()
 }

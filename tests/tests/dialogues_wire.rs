@@ -12,12 +12,19 @@ use std::path::{Path, PathBuf};
 
 fn stories() -> Result<Vec<(String, Dialogue)>, Failure> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dialogues");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
     files.retain(|path| path.extension().is_some_and(|end| end == "dialogue"));
     files.sort();
     let read = |path: PathBuf| -> Result<_, Failure> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let story = Dialogue::parse(&std::fs::read_to_string(&path)?).map_err(|error| format!("{name}: {error}"))?;
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let story = Dialogue::parse(&std::fs::read_to_string(&path)?)
+            .map_err(|error| format!("{name}: {error}"))?;
         Ok((name, story))
     };
     files.into_iter().map(read).collect()
@@ -56,11 +63,21 @@ fn every_dialogue_goes_as_written_on_a_wire() -> Outcome {
     let names: Vec<&str> = servers.values().map(|(name, _)| name.as_str()).collect();
     stage.start_with(&names)?;
     for (name, story) in &played {
-        let Some((_, address)) = servers.get(&story.settings) else { continue };
-        wrong.extend(play::play(story, *address, &stage.certificate()).err().map(|error| format!("{name}: {error}")));
+        let Some((_, address)) = servers.get(&story.settings) else {
+            continue;
+        };
+        wrong.extend(
+            play::play(story, *address, &stage.certificate())
+                .err()
+                .map(|error| format!("{name}: {error}")),
+        );
     }
     println!("{} dialogues played on the wire", played.len());
-    assert!(played.len() >= 20, "only {} dialogues can be played on a wire", played.len());
+    assert!(
+        played.len() >= 20,
+        "only {} dialogues can be played on a wire",
+        played.len()
+    );
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     Ok(())
 }

@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(1).map(Path::to_owned).unwrap_or_default()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(1)
+        .map(Path::to_owned)
+        .unwrap_or_default()
 }
 
 fn cargo(words: &[&str]) -> Result<String, Failure> {
@@ -34,15 +38,25 @@ struct Package {
 }
 
 fn read() -> Result<(Floors, Vec<Package>), Failure> {
-    let all: Value = serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])?)?;
+    let all: Value =
+        serde_json::from_str(&cargo(&["metadata", "--no-deps", "--format-version", "1"])?)?;
     let table = &all["metadata"]["floors"];
     let mut floor = BTreeMap::new();
-    for (number, name) in ["pure", "disk", "doors", "network", "programs", "tests"].iter().enumerate() {
-        floor.extend(names(&table[*name]).into_iter().map(|package| (package, number)));
+    for (number, name) in ["pure", "disk", "doors", "network", "programs", "tests"]
+        .iter()
+        .enumerate()
+    {
+        floor.extend(
+            names(&table[*name])
+                .into_iter()
+                .map(|package| (package, number)),
+        );
     }
     let map = |value: &Value| -> BTreeMap<String, BTreeSet<String>> {
         let pairs = value.as_object().into_iter().flatten();
-        pairs.map(|(key, value)| (key.clone(), names(value))).collect()
+        pairs
+            .map(|(key, value)| (key.clone(), names(value)))
+            .collect()
     };
     let floors = Floors {
         floor,
@@ -50,13 +64,20 @@ fn read() -> Result<(Floors, Vec<Package>), Failure> {
         pure: names(&table["outside"]["pure"]),
         doors: map(&table["outside"]["doors"]),
     };
-    let packages = all["packages"].as_array().into_iter().flatten().map(package).collect();
+    let packages = all["packages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(package)
+        .collect();
     Ok((floors, packages))
 }
 
 fn package(value: &Value) -> Package {
     let dependencies = value["dependencies"].as_array().into_iter().flatten();
-    let imports = dependencies.filter(|d| d["kind"].as_str() != Some("dev")).filter_map(|d| d["name"].as_str());
+    let imports = dependencies
+        .filter(|d| d["kind"].as_str() != Some("dev"))
+        .filter_map(|d| d["name"].as_str());
     let manifest = Path::new(value["manifest_path"].as_str().unwrap_or_default());
     Package {
         name: value["name"].as_str().unwrap_or_default().to_owned(),
@@ -66,7 +87,12 @@ fn package(value: &Value) -> Package {
 }
 
 fn names(value: &Value) -> BTreeSet<String> {
-    value.as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|name| Some(name.as_str()?.to_owned()))
+        .collect()
 }
 
 #[test]
@@ -81,17 +107,29 @@ fn nobody_imports_what_the_floors_do_not_allow() -> Outcome {
         };
         for import in &package.imports {
             let inside = floors.floor.get(import);
-            let allowed = floors.imports.get(name).is_some_and(|set| set.contains(import));
+            let allowed = floors
+                .imports
+                .get(name)
+                .is_some_and(|set| set.contains(import));
             if inside.is_some_and(|&below| below >= floor) {
-                wrong.push(format!("{name} imports {import}, which does not stand below it"));
+                wrong.push(format!(
+                    "{name} imports {import}, which does not stand below it"
+                ));
             }
             if inside.is_some() && !allowed && floor < 5 {
-                wrong.push(format!("{name} imports {import}, which Cargo.toml does not allow it"));
+                wrong.push(format!(
+                    "{name} imports {import}, which Cargo.toml does not allow it"
+                ));
             }
             if inside.is_none() && floor == 0 && !floors.pure.contains(import) {
                 wrong.push(format!("{name} is pure and imports {import}"));
             }
-            if floor < 5 && floors.doors.get(import).is_some_and(|set| !set.contains(name)) {
+            if floor < 5
+                && floors
+                    .doors
+                    .get(import)
+                    .is_some_and(|set| !set.contains(name))
+            {
                 wrong.push(format!("{name} imports {import}, to which it is no door"));
             }
         }
@@ -104,24 +142,56 @@ fn nobody_imports_what_the_floors_do_not_allow() -> Outcome {
 fn what_may_leave_the_house_does_not_hold_on_to_it() -> Outcome {
     let (_, packages) = read()?;
     let inside = |folder: &str| -> BTreeSet<&str> {
-        let of = packages.iter().filter(|p| p.folder.starts_with(workspace().join(folder)));
-        of.map(|p| p.name.as_str()).filter(|&name| name != "postern-cli").collect()
+        let of = packages
+            .iter()
+            .filter(|p| p.folder.starts_with(workspace().join(folder)));
+        of.map(|p| p.name.as_str())
+            .filter(|&name| name != "postern-cli")
+            .collect()
     };
     let shared = inside("shared");
-    for package in packages.iter().filter(|p| inside("crates").contains(p.name.as_str())) {
-        let held: Vec<&String> = package.imports.iter().filter(|i| shared.contains(i.as_str())).collect();
-        assert!(held.is_empty(), "{} lies in crates/ and imports {held:?} from shared/", package.name);
+    for package in packages
+        .iter()
+        .filter(|p| inside("crates").contains(p.name.as_str()))
+    {
+        let held: Vec<&String> = package
+            .imports
+            .iter()
+            .filter(|i| shared.contains(i.as_str()))
+            .collect();
+        assert!(
+            held.is_empty(),
+            "{} lies in crates/ and imports {held:?} from shared/",
+            package.name
+        );
     }
     Ok(())
 }
 
 #[test]
 fn root_contains_what_is_written_and_nothing_else() -> Outcome {
-    let tree = cargo(&["tree", "--offline", "-p", "posternd", "-e", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"])?;
-    let found: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let tree = cargo(&[
+        "tree",
+        "--offline",
+        "-p",
+        "posternd",
+        "-e",
+        "normal,no-proc-macro",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ])?;
+    let found: BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
     let path = workspace().join("tests/golden/posternd-dependencies.txt");
     let text = std::fs::read_to_string(&path)?;
-    let written: BTreeSet<&str> = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+    let written: BTreeSet<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .collect();
     let more: Vec<_> = found.difference(&written).collect();
     let fewer: Vec<_> = written.difference(&found).collect();
     assert!(
@@ -129,7 +199,15 @@ fn root_contains_what_is_written_and_nothing_else() -> Outcome {
         "posternd runs as root. It links {more:?} beyond {}, and no longer {fewer:?}: say in the commit why",
         path.display()
     );
-    for never in ["tokio", "rustls", "hickory-resolver", "hyper", "postern-smtp", "postern-config", "postern-access"] {
+    for never in [
+        "tokio",
+        "rustls",
+        "hickory-resolver",
+        "hyper",
+        "postern-smtp",
+        "postern-config",
+        "postern-access",
+    ] {
         assert!(!found.contains(never), "root must never contain {never}");
     }
     Ok(())
@@ -143,9 +221,17 @@ fn posternd_stays_small() -> Outcome {
         if path.extension().is_some_and(|e| e == "rs") {
             let text = std::fs::read_to_string(path)?;
             // Tests at the bottom of a file are not what root runs.
-            lines += text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count();
+            lines += text
+                .split("#[cfg(test)]\nmod tests {")
+                .next()
+                .unwrap_or_default()
+                .lines()
+                .count();
         }
     }
-    assert!(lines <= 2500, "posternd has {lines} lines; root's program has 2,500 at most");
+    assert!(
+        lines <= 2500,
+        "posternd has {lines} lines; root's program has 2,500 at most"
+    );
     Ok(())
 }

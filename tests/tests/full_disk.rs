@@ -22,7 +22,13 @@ fn own_mounts() -> Outcome {
     program::need_root("it mounts a small file system to fill")?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let none: Option<&str> = None;
-    Ok(mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?)
+    Ok(mount(
+        none,
+        "/",
+        none,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        none,
+    )?)
 }
 
 /// Writes into `path` until `leave` bytes are free there, or until nothing more goes in.
@@ -31,7 +37,9 @@ fn fill(path: &Path, leave: u64) -> Outcome {
     let chunk = vec![0; 64 * 1024];
     loop {
         let free = nix::sys::statvfs::statvfs(path)?;
-        if free.blocks_available() * free.fragment_size() <= leave || file.write_all(&chunk).is_err() {
+        if free.blocks_available() * free.fragment_size() <= leave
+            || file.write_all(&chunk).is_err()
+        {
             return Ok(());
         }
     }
@@ -42,19 +50,41 @@ fn small() -> Result<(Stage, Wire, Sink, Arc<AtomicBool>), Failure> {
     own_mounts()?;
     let open = Arc::new(AtomicBool::new(false));
     let gate = Arc::clone(&open);
-    let sink = Sink::scripted(Box::new(move |at| (matches!(at, At::Mail(_)) && !gate.load(Ordering::SeqCst)).then(|| "451 4.3.0 later".to_owned())))?;
+    let sink = Sink::scripted(Box::new(move |at| {
+        (matches!(at, At::Mail(_)) && !gate.load(Ordering::SeqCst))
+            .then(|| "451 4.3.0 later".to_owned())
+    }))?;
     let mut stage = Stage::new()?;
-    mount(Some("tmpfs"), &stage.path("state"), Some("tmpfs"), MsFlags::empty(), Some(SIZE))?;
+    mount(
+        Some("tmpfs"),
+        &stage.path("state"),
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(SIZE),
+    )?;
     let address = wait::free_address()?;
-    stage.define("small", &Definition::open_relay("small.example.test", address).delivery("retry", "[\"1s\"]").smart_host(sink.address))?;
+    stage.define(
+        "small",
+        &Definition::open_relay("small.example.test", address)
+            .delivery("retry", "[\"1s\"]")
+            .smart_host(sink.address),
+    )?;
     stage.start_with(&["small"])?;
     let wire = Wire::open(address)?;
     Ok((stage, wire, sink, open))
 }
 
 fn accepted(wire: &mut Wire, name: &str) -> Outcome {
-    let reply = wire.message("a@client.test", "b@far.test", &mail::with_header(name, b"x\r\n"))?;
-    if reply.starts_with("250") { Ok(()) } else { Err(format!("{name}: {reply}").into()) }
+    let reply = wire.message(
+        "a@client.test",
+        "b@far.test",
+        &mail::with_header(name, b"x\r\n"),
+    )?;
+    if reply.starts_with("250") {
+        Ok(())
+    } else {
+        Err(format!("{name}: {reply}").into())
+    }
 }
 
 #[test]
@@ -78,12 +108,24 @@ fn below_the_reserve_mail_is_put_off_before_its_body() -> Outcome {
         None
     })?;
     std::fs::remove_file(&filler)?;
-    wait::until_true("room again", PATIENCE, || accepted(&mut wire, "after").is_ok() || wire.say("RSET").is_err())?;
+    wait::until_true("room again", PATIENCE, || {
+        accepted(&mut wire, "after").is_ok() || wire.say("RSET").is_err()
+    })?;
     open.store(true, Ordering::SeqCst);
     stage.wait_empty("small")?;
-    let all: String = sink.taken().iter().map(|t| String::from_utf8_lossy(&t.content).into_owned()).collect();
-    for name in (0..20).map(|number| format!("before-{number}")).chain(["after".to_owned()]) {
-        assert!(all.contains(&format!("X-Test: {name}\r\n")), "{name} is lost");
+    let all: String = sink
+        .taken()
+        .iter()
+        .map(|t| String::from_utf8_lossy(&t.content).into_owned())
+        .collect();
+    for name in (0..20)
+        .map(|number| format!("before-{number}"))
+        .chain(["after".to_owned()])
+    {
+        assert!(
+            all.contains(&format!("X-Test: {name}\r\n")),
+            "{name} is lost"
+        );
     }
     Ok(())
 }
@@ -104,21 +146,43 @@ fn on_a_full_disk_nothing_is_acknowledged_that_is_not_stored() -> Outcome {
     fill(&filler, 0)?;
     wire.send(&large[large.len() / 2..])?;
     let reply = wire.reply()?;
-    assert!(reply.starts_with("451 4.3.0") || reply.starts_with("452 4.3.1"), "{reply}");
+    assert!(
+        reply.starts_with("451 4.3.0") || reply.starts_with("452 4.3.1"),
+        "{reply}"
+    );
     // The session has survived it, and takes no other message either.
     for number in 0..5 {
-        let reply = wire.message("a@client.test", "b@far.test", &mail::with_header(&format!("during-{number}"), b"x\r\n"))?;
+        let reply = wire.message(
+            "a@client.test",
+            "b@far.test",
+            &mail::with_header(&format!("during-{number}"), b"x\r\n"),
+        )?;
         assert!(reply.starts_with("45"), "{reply}");
         wire.say("RSET")?;
     }
     std::fs::remove_file(&filler)?;
-    wait::until_true("room again", PATIENCE, || accepted(&mut wire, "after").is_ok() || wire.say("RSET").is_err())?;
+    wait::until_true("room again", PATIENCE, || {
+        accepted(&mut wire, "after").is_ok() || wire.say("RSET").is_err()
+    })?;
     open.store(true, Ordering::SeqCst);
     stage.wait_empty("small")?;
-    let all: String = sink.taken().iter().map(|t| String::from_utf8_lossy(&t.content[..t.content.len().min(600)]).into_owned()).collect();
-    for name in (0..20).map(|number| format!("before-{number}")).chain(["after".to_owned()]) {
-        assert!(all.contains(&format!("X-Test: {name}\r\n")), "{name} is lost");
+    let all: String = sink
+        .taken()
+        .iter()
+        .map(|t| String::from_utf8_lossy(&t.content[..t.content.len().min(600)]).into_owned())
+        .collect();
+    for name in (0..20)
+        .map(|number| format!("before-{number}"))
+        .chain(["after".to_owned()])
+    {
+        assert!(
+            all.contains(&format!("X-Test: {name}\r\n")),
+            "{name} is lost"
+        );
     }
-    assert!(!all.contains("X-Test: large\r\n") && !all.contains("during-"), "what was refused arrived");
+    assert!(
+        !all.contains("X-Test: large\r\n") && !all.contains("during-"),
+        "what was refused arrived"
+    );
     Ok(())
 }

@@ -9,9 +9,16 @@ use postern_tests::{Outcome, mail};
 fn postfix_hands_on_to_the_sink_what_it_was_given() -> Outcome {
     let folder = tempfile::tempdir()?;
     let sink = Sink::start()?;
-    let relay = format!("relayhost = [{}]:{}\n", sink.address.ip(), sink.address.port());
+    let relay = format!(
+        "relayhost = [{}]:{}\n",
+        sink.address.ip(),
+        sink.address.port()
+    );
     let postfix = Postfix::start(folder.path(), &relay)?;
-    let samples: Vec<_> = mail::samples().into_iter().filter(|s| s.name != "every-byte").collect();
+    let samples: Vec<_> = mail::samples()
+        .into_iter()
+        .filter(|s| s.name != "every-byte")
+        .collect();
     let mut wire = Wire::open(postfix.address)?;
     for sample in &samples {
         let reply = wire.message("alice@client.test", "bob@elsewhere.test", &sample.content)?;
@@ -20,8 +27,15 @@ fn postfix_hands_on_to_the_sink_what_it_was_given() -> Outcome {
     let taken = sink.wait(samples.len())?;
     for sample in &samples {
         let header = format!("X-Test: {}\r\n", sample.name);
-        let found = taken.iter().find(|t| String::from_utf8_lossy(&t.content).contains(&header)).ok_or("it did not arrive")?;
-        mail::compare(sample.name, &sample.content, mail::without_trace(&found.content))?;
+        let found = taken
+            .iter()
+            .find(|t| String::from_utf8_lossy(&t.content).contains(&header))
+            .ok_or("it did not arrive")?;
+        mail::compare(
+            sample.name,
+            &sample.content,
+            mail::without_trace(&found.content),
+        )?;
     }
     Ok(())
 }

@@ -21,18 +21,37 @@ impl Dns {
         fs::create_dir_all(folder)?;
         let (authority, resolver) = (wait::free_address()?, wait::free_address()?);
         let soa = "$ORIGIN example.test.\n$TTL 60\n@ SOA ns1 hostmaster 1 3600 600 86400 1\n@ NS ns1\nns1 A 127.0.0.1\n";
-        fs::write(folder.join("example.test.zone"), format!("{soa}{records}\n"))?;
-        fs::write(folder.join("nsd.conf"), nsd_configuration(folder, authority))?;
-        fs::write(folder.join("unbound.conf"), unbound_configuration(folder, authority, resolver))?;
-        let mut dns = Dns { children: Vec::new(), resolver };
+        fs::write(
+            folder.join("example.test.zone"),
+            format!("{soa}{records}\n"),
+        )?;
+        fs::write(
+            folder.join("nsd.conf"),
+            nsd_configuration(folder, authority),
+        )?;
+        fs::write(
+            folder.join("unbound.conf"),
+            unbound_configuration(folder, authority, resolver),
+        )?;
+        let mut dns = Dns {
+            children: Vec::new(),
+            resolver,
+        };
         for (program, name) in [(nsd, "nsd"), (unbound, "unbound")] {
             let log = File::create(folder.join(format!("{name}.start")))?;
             let mut command = Command::new(program);
-            command.args(["-d", "-c"]).arg(folder.join(format!("{name}.conf")));
-            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+            command
+                .args(["-d", "-c"])
+                .arg(folder.join(format!("{name}.conf")));
+            command
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log);
             dns.children.push(command.spawn()?);
         }
-        wait::until_true("the resolver to answer", Duration::from_secs(20), || answers(resolver))?;
+        wait::until_true("the resolver to answer", Duration::from_secs(20), || {
+            answers(resolver)
+        })?;
         Ok(dns)
     }
 }
@@ -41,7 +60,10 @@ impl Drop for Dns {
     fn drop(&mut self) {
         for child in &mut self.children {
             if let Ok(pid) = i32::try_from(child.id()) {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGTERM,
+                );
             }
             let _ = child.wait();
         }
@@ -50,12 +72,17 @@ impl Drop for Dns {
 
 /// Whether the resolver says NOERROR to `SOA example.test.`
 fn answers(resolver: SocketAddr) -> bool {
-    let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x04test\x00\x00\x06\x00\x01";
-    let Ok(socket) = UdpSocket::bind("127.0.0.1:0") else { return false };
+    let query =
+        b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x04test\x00\x00\x06\x00\x01";
+    let Ok(socket) = UdpSocket::bind("127.0.0.1:0") else {
+        return false;
+    };
     let _ = socket.set_read_timeout(Some(Duration::from_millis(500)));
     let mut answer = [0; 512];
     socket.send_to(query, resolver).is_ok()
-        && socket.recv(&mut answer).is_ok_and(|length| length > 12 && answer[3] & 0x0f == 0 && answer[7] > 0)
+        && socket
+            .recv(&mut answer)
+            .is_ok_and(|length| length > 12 && answer[3] & 0x0f == 0 && answer[7] > 0)
 }
 
 fn nsd_configuration(folder: &Path, authority: SocketAddr) -> String {

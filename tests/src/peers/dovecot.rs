@@ -33,14 +33,30 @@ impl Dovecot {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         chown(&folder.join("mail"), Some(owner.uid), None)?;
         let lmtp = wait::free_address()?;
-        fs::write(folder.join("users"), "alice@example.test:{PLAIN}x::::::\nbob@example.test:{PLAIN}x::::::\n")?;
-        fs::write(folder.join("dovecot.conf"), configuration(folder, lmtp, &owner))?;
+        fs::write(
+            folder.join("users"),
+            "alice@example.test:{PLAIN}x::::::\nbob@example.test:{PLAIN}x::::::\n",
+        )?;
+        fs::write(
+            folder.join("dovecot.conf"),
+            configuration(folder, lmtp, &owner),
+        )?;
         let log = File::create(folder.join("start.log"))?;
         let mut command = Command::new(binary);
         command.arg("-F").arg("-c").arg(folder.join("dovecot.conf"));
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let peer = Dovecot { folder: folder.to_owned(), child, lmtp, lmtp_socket: folder.join("run/lmtp") };
-        wait::until_listening(lmtp, Duration::from_secs(20)).map_err(|error| format!("{error}\n{}", peer.log()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let peer = Dovecot {
+            folder: folder.to_owned(),
+            child,
+            lmtp,
+            lmtp_socket: folder.join("run/lmtp"),
+        };
+        wait::until_listening(lmtp, Duration::from_secs(20))
+            .map_err(|error| format!("{error}\n{}", peer.log()))?;
         Ok(peer)
     }
 
@@ -51,7 +67,9 @@ impl Dovecot {
 
     /// What it has logged.
     pub fn log(&self) -> String {
-        ["start.log", "dovecot.log"].map(|name| fs::read_to_string(self.folder.join(name)).unwrap_or_default()).concat()
+        ["start.log", "dovecot.log"]
+            .map(|name| fs::read_to_string(self.folder.join(name)).unwrap_or_default())
+            .concat()
     }
 }
 
@@ -60,7 +78,9 @@ impl Drop for Dovecot {
         if let Ok(pid) = i32::try_from(self.child.id()) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
-        let ended = wait::until("Dovecot to end", Duration::from_secs(10), || self.child.try_wait().ok().flatten());
+        let ended = wait::until("Dovecot to end", Duration::from_secs(10), || {
+            self.child.try_wait().ok().flatten()
+        });
         if ended.is_err() {
             let _ = self.child.kill();
             let _ = self.child.wait();

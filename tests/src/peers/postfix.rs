@@ -48,7 +48,8 @@ impl Postfix {
     pub fn start(folder: &Path, settings: &str) -> Result<Postfix, Failure> {
         program::need_root("Postfix starts only as root")?;
         let address = wait::free_address()?;
-        let owner = User::from_name("postfix")?.ok_or("Postfix is not installed: there is no user `postfix`")?;
+        let owner = User::from_name("postfix")?
+            .ok_or("Postfix is not installed: there is no user `postfix`")?;
         for name in ["etc", "queue", "data", "mail"] {
             fs::create_dir_all(folder.join(name))?;
         }
@@ -58,15 +59,27 @@ impl Postfix {
         }
         let etc = folder.join("etc");
         fs::write(etc.join("main.cf"), common(folder) + settings)?;
-        fs::write(etc.join("master.cf"), format!("{address} inet n - n - 200 smtpd\n{SERVICES}"))?;
-        let output = program::run("postfix", ["-c".as_ref(), etc.as_os_str(), "start".as_ref()], b"")?;
+        fs::write(
+            etc.join("master.cf"),
+            format!("{address} inet n - n - 200 smtpd\n{SERVICES}"),
+        )?;
+        let output = program::run(
+            "postfix",
+            ["-c".as_ref(), etc.as_os_str(), "start".as_ref()],
+            b"",
+        )?;
         program::succeed(output)?;
         let pid_file = folder.join("queue/pid/master.pid");
         let master = wait::until("Postfix's pid file", Duration::from_secs(20), || {
             fs::read_to_string(&pid_file).ok()?.trim().parse().ok()
         })?;
-        let peer = Postfix { folder: folder.to_owned(), address, master };
-        wait::until_listening(address, Duration::from_secs(20)).map_err(|e| format!("{e}\n{}", peer.log()))?;
+        let peer = Postfix {
+            folder: folder.to_owned(),
+            address,
+            master,
+        };
+        wait::until_listening(address, Duration::from_secs(20))
+            .map_err(|e| format!("{e}\n{}", peer.log()))?;
         Ok(peer)
     }
 
@@ -78,7 +91,11 @@ impl Postfix {
     /// The value of one of its settings, as Postfix itself sees it.
     pub fn setting(&self, name: &str) -> Result<String, Failure> {
         let etc = self.folder.join("etc");
-        let output = program::run("postconf", ["-c".as_ref(), etc.as_os_str(), "-h".as_ref(), name.as_ref()], b"")?;
+        let output = program::run(
+            "postconf",
+            ["-c".as_ref(), etc.as_os_str(), "-h".as_ref(), name.as_ref()],
+            b"",
+        )?;
         Ok(program::succeed(output)?.trim().to_owned())
     }
 

@@ -31,7 +31,11 @@ pub(crate) struct Figure {
 
 impl Figure {
     pub(crate) fn new(title: impl Into<String>, kib: f64, target: Option<f64>) -> Figure {
-        Figure { title: title.into(), kib, target }
+        Figure {
+            title: title.into(),
+            kib,
+            target,
+        }
     }
 }
 
@@ -49,29 +53,59 @@ pub(crate) fn of_server(server: &Server, quick: bool) -> Result<Idle, Failure> {
     };
     let idle = look()?;
     let mut figures = vec![Figure::new(
-        format!("idle, PSS of {}", if ours { "the one worker" } else { "all processes" }),
+        format!(
+            "idle, PSS of {}",
+            if ours {
+                "the one worker"
+            } else {
+                "all processes"
+            }
+        ),
         idle.pss as f64,
         ours.then_some(2048.0),
     )];
     if ours {
         let whole = Memory::of_tree(server.root);
-        figures.push(Figure::new(format!("idle, PSS of all {} processes", tree(server.root).len()), whole.pss as f64, None));
-        figures.push(Figure::new("idle, private memory of the worker", idle.private as f64, None));
+        figures.push(Figure::new(
+            format!("idle, PSS of all {} processes", tree(server.root).len()),
+            whole.pss as f64,
+            None,
+        ));
+        figures.push(Figure::new(
+            "idle, private memory of the worker",
+            idle.private as f64,
+            None,
+        ));
     }
     // A first connection, that what is made once (thread stacks, certificates parsed on first use) is not counted ten thousand times.
     let first = (talk(server.address)?, secure(server.address)?);
     let before = look()?;
-    let held = (0..plain).map(|_| talk(server.address)).collect::<Result<Vec<_>, _>>()?;
+    let held = (0..plain)
+        .map(|_| talk(server.address))
+        .collect::<Result<Vec<_>, _>>()?;
     let after = look()?;
-    figures.push(Figure::new(format!("an idle plain connection (of {plain})"), each(before, after, plain), ours.then_some(6.0)));
+    figures.push(Figure::new(
+        format!("an idle plain connection (of {plain})"),
+        each(before, after, plain),
+        ours.then_some(6.0),
+    ));
     drop(held);
     let before = quiet(&look, after)?;
-    let held = (0..secured).map(|_| secure(server.address)).collect::<Result<Vec<_>, _>>()?;
+    let held = (0..secured)
+        .map(|_| secure(server.address))
+        .collect::<Result<Vec<_>, _>>()?;
     let after = look()?;
-    figures.push(Figure::new(format!("an idle TLS connection (of {secured})"), each(before, after, secured), ours.then_some(20.0)));
+    figures.push(Figure::new(
+        format!("an idle TLS connection (of {secured})"),
+        each(before, after, secured),
+        ours.then_some(20.0),
+    ));
     drop(held);
     drop(first);
-    Ok(Idle { server: server.name, figures })
+    Ok(Idle {
+        server: server.name,
+        figures,
+    })
 }
 
 fn each(before: Memory, after: Memory, count: u32) -> f64 {
@@ -107,7 +141,10 @@ fn secure(to: SocketAddr) -> Result<(TcpStream, rustls::ClientConnection), Failu
     let mut stream = talk(to)?;
     stream.write_all(b"STARTTLS\r\n")?;
     reply(&mut BufReader::with_capacity(2048, &stream))?;
-    let mut tls = rustls::ClientConnection::new(client_config()?, ServerName::try_from("bench.example")?.to_owned())?;
+    let mut tls = rustls::ClientConnection::new(
+        client_config()?,
+        ServerName::try_from("bench.example")?.to_owned(),
+    )?;
     let mut secured = rustls::Stream::new(&mut tls, &mut stream);
     secured.write_all(b"EHLO client.example\r\n")?;
     reply(&mut BufReader::with_capacity(2048, &mut secured))?;
@@ -143,7 +180,11 @@ fn own() -> Result<&'static Own, Failure> {
     }
     let made = rcgen::generate_simple_self_signed(["bench.example".to_owned()])?;
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    Ok(OWN.get_or_init(|| Own { chain: format!("{key}{certificate}"), certificate, key }))
+    Ok(OWN.get_or_init(|| Own {
+        chain: format!("{key}{certificate}"),
+        certificate,
+        key,
+    }))
 }
 
 fn client_config() -> Result<Arc<rustls::ClientConfig>, Failure> {
@@ -152,9 +193,12 @@ fn client_config() -> Result<Arc<rustls::ClientConfig>, Failure> {
         return Ok(Arc::clone(config));
     }
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(own()?.certificate.as_bytes())?)?;
+    roots.add(CertificateDer::from_pem_slice(
+        own()?.certificate.as_bytes(),
+    )?)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?;
     let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
     Ok(Arc::clone(CONFIG.get_or_init(|| config)))
 }

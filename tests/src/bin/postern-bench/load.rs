@@ -6,10 +6,10 @@
 //! It prints one JSON line: messages answered 250, the seconds from first connect to last 250, refusals, its own
 //! processor time. Never: a second thread; it shares two cores with what it measures.
 
+use crate::Failure;
 use crate::arguments::value;
 use crate::measure::own_cpu;
 use crate::poller::{Poller, Watch};
-use crate::Failure;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -79,14 +79,29 @@ struct Generator {
     outcome: Outcome,
 }
 
-const ENVELOPE: &[u8] = b"MAIL FROM:<bench@client.example>\r\nRCPT TO:<someone@dest.example>\r\nDATA\r\n";
+const ENVELOPE: &[u8] =
+    b"MAIL FROM:<bench@client.example>\r\nRCPT TO:<someone@dest.example>\r\nDATA\r\n";
 
 impl Generator {
     fn new(plan: Plan) -> Result<Generator, Failure> {
         let body = message(plan.size);
         let last_body = [body.as_slice(), b"QUIT\r\n"].concat();
-        let outcome = Outcome { messages: 0, seconds: 0.0, refused: 0, first_refusal: None, cpu_seconds: 0.0 };
-        Ok(Generator { poller: Poller::new()?, sessions: Vec::new(), body, last_body, begun: 0, outcome, plan })
+        let outcome = Outcome {
+            messages: 0,
+            seconds: 0.0,
+            refused: 0,
+            first_refusal: None,
+            cpu_seconds: 0.0,
+        };
+        Ok(Generator {
+            poller: Poller::new()?,
+            sessions: Vec::new(),
+            body,
+            last_body,
+            begun: 0,
+            outcome,
+            plan,
+        })
     }
 
     fn run(mut self) -> Result<Outcome, Failure> {
@@ -100,7 +115,11 @@ impl Generator {
         while self.sessions.iter().any(Option::is_some) {
             self.poller.wait(Duration::from_secs(60), &mut ready)?;
             if ready.is_empty() {
-                return Err(format!("nothing happened for a minute; {} messages in", self.outcome.messages).into());
+                return Err(format!(
+                    "nothing happened for a minute; {} messages in",
+                    self.outcome.messages
+                )
+                .into());
             }
             // Until the last 250, whatever else still comes.
             let before = self.outcome.messages;
@@ -121,7 +140,10 @@ impl Generator {
 
     /// Opens the next connection in place `token`, as long as there are messages to send.
     fn open(&mut self, token: usize) -> Result<(), Failure> {
-        let left = self.plan.each.min(self.plan.messages.saturating_sub(self.begun));
+        let left = self
+            .plan
+            .each
+            .min(self.plan.messages.saturating_sub(self.begun));
         if left == 0 {
             return Ok(());
         }
@@ -130,28 +152,52 @@ impl Generator {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         self.poller.add(&stream, token)?;
-        self.sessions[token] = Some(Session { stream, state: State::Greeting, written: 0, left, partial: Vec::new(), watch: Watch::Read });
+        self.sessions[token] = Some(Session {
+            stream,
+            state: State::Greeting,
+            written: 0,
+            left,
+            partial: Vec::new(),
+            watch: Watch::Read,
+        });
         Ok(())
     }
 
     /// Does what the socket of `token` is ready for; false when that session is over.
     fn drive(&mut self, token: usize, buffer: &mut [u8]) -> bool {
-        let Some(session) = self.sessions[token].as_mut() else { return true };
-        let bodies = Bodies { more: &self.body, last: &self.last_body };
+        let Some(session) = self.sessions[token].as_mut() else {
+            return true;
+        };
+        let bodies = Bodies {
+            more: &self.body,
+            last: &self.last_body,
+        };
         if session.watch == Watch::ReadWrite && !session.write(token, &self.poller, &bodies) {
             return self.lost("the connection broke under a body");
         }
         loop {
-            let Some(session) = self.sessions[token].as_mut() else { return true };
+            let Some(session) = self.sessions[token].as_mut() else {
+                return true;
+            };
             let count = match session.stream.read(buffer) {
                 Ok(0) if matches!(session.state, State::Goodbye) => return false,
                 Ok(0) => return self.lost("closed by the server"),
                 Ok(count) => count,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return true,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+                {
+                    return true;
+                }
                 Err(error) => return self.lost(&error.to_string()),
             };
             let full = count == buffer.len();
-            if !session.take(&buffer[..count], token, &self.poller, &bodies, &mut self.outcome) {
+            if !session.take(
+                &buffer[..count],
+                token,
+                &self.poller,
+                &bodies,
+                &mut self.outcome,
+            ) {
                 return false;
             }
             if !full {
@@ -169,7 +215,8 @@ impl Generator {
 impl Outcome {
     fn refuse(&mut self, why: &str) {
         self.refused += 1;
-        self.first_refusal.get_or_insert_with(|| why.trim().to_owned());
+        self.first_refusal
+            .get_or_insert_with(|| why.trim().to_owned());
     }
 }
 
@@ -179,7 +226,14 @@ struct Bodies<'a> {
 }
 
 impl Session {
-    fn take(&mut self, bytes: &[u8], token: usize, poller: &Poller, bodies: &Bodies<'_>, outcome: &mut Outcome) -> bool {
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        token: usize,
+        poller: &Poller,
+        bodies: &Bodies<'_>,
+        outcome: &mut Outcome,
+    ) -> bool {
         let joined;
         let mut bytes = bytes;
         if !self.partial.is_empty() {
@@ -202,7 +256,14 @@ impl Session {
     }
 
     /// Goes on after the final line of a reply; false when the session is over.
-    fn reply(&mut self, line: &[u8], token: usize, poller: &Poller, bodies: &Bodies<'_>, outcome: &mut Outcome) -> bool {
+    fn reply(
+        &mut self,
+        line: &[u8],
+        token: usize,
+        poller: &Poller,
+        bodies: &Bodies<'_>,
+        outcome: &mut Outcome,
+    ) -> bool {
         if !matches!(line[0], b'2' | b'3') {
             outcome.refuse(&String::from_utf8_lossy(line));
             return false;
@@ -242,7 +303,11 @@ impl Session {
 
     /// Writes what the socket takes of the body; false when the connection is broken.
     fn write(&mut self, token: usize, poller: &Poller, bodies: &Bodies<'_>) -> bool {
-        let body = if self.left == 1 { bodies.last } else { bodies.more };
+        let body = if self.left == 1 {
+            bodies.last
+        } else {
+            bodies.more
+        };
         while self.written < body.len() {
             match self.stream.write(&body[self.written..]) {
                 Ok(count) => self.written += count,
@@ -251,7 +316,11 @@ impl Session {
                 Err(_) => return false,
             }
         }
-        let wanted = if self.written < body.len() { Watch::ReadWrite } else { Watch::Read };
+        let wanted = if self.written < body.len() {
+            Watch::ReadWrite
+        } else {
+            Watch::Read
+        };
         if wanted != self.watch {
             self.watch = wanted;
             return poller.watch(&self.stream, token, wanted).is_ok();
@@ -262,9 +331,10 @@ impl Session {
 
 /// A message of `size` bytes, header included, with the final dot behind it.
 fn message(size: usize) -> Vec<u8> {
-    let mut body = b"From: <bench@client.example>\r\nTo: <someone@dest.example>\r\nSubject: bench\r\n\
+    let mut body =
+        b"From: <bench@client.example>\r\nTo: <someone@dest.example>\r\nSubject: bench\r\n\
         Message-ID: <bench@client.example>\r\nDate: Tue, 24 Nov 2026 07:00:00 +0000\r\n\r\n"
-        .to_vec();
+            .to_vec();
     let line = b"The quick brown fox jumps over the lazy dog, and then does it all over again.\r\n";
     while body.len() + line.len() <= size {
         body.extend_from_slice(line);

@@ -34,7 +34,9 @@ fn main() -> ExitCode {
         "run" => rounds::run(rounds::Who::Both),
         "postfix" => rounds::run(rounds::Who::Postfix),
         "postern" => rounds::run(rounds::Who::Postern),
-        other => Err(format!("unknown word `{other}`: run, postfix, postern, null, sink or load").into()),
+        other => {
+            Err(format!("unknown word `{other}`: run, postfix, postern, null, sink or load").into())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,19 +20,31 @@ pub(crate) struct Poller {
 impl Poller {
     pub(crate) fn new() -> Result<Poller, Failure> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Poller { epoll, events: vec![EpollEvent::empty(); 512] })
+        Ok(Poller {
+            epoll,
+            events: vec![EpollEvent::empty(); 512],
+        })
     }
 
     pub(crate) fn add(&self, socket: impl AsFd, token: usize) -> Result<(), Failure> {
         Ok(self.epoll.add(socket, event(Watch::Read, token))?)
     }
 
-    pub(crate) fn watch(&self, socket: impl AsFd, token: usize, watch: Watch) -> Result<(), Failure> {
+    pub(crate) fn watch(
+        &self,
+        socket: impl AsFd,
+        token: usize,
+        watch: Watch,
+    ) -> Result<(), Failure> {
         Ok(self.epoll.modify(socket, &mut event(watch, token))?)
     }
 
     /// Waits, then puts the tokens of all sockets that are ready into `ready`.
-    pub(crate) fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> Result<(), Failure> {
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Duration,
+        ready: &mut Vec<usize>,
+    ) -> Result<(), Failure> {
         ready.clear();
         let timeout = EpollTimeout::try_from(timeout)?;
         let count = match self.epoll.wait(&mut self.events, timeout) {

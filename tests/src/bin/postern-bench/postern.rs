@@ -19,7 +19,13 @@ pub(crate) fn start(folder: &Path, sink: SocketAddr) -> Result<Server, Failure> 
     // There is no switch that turns Postern's syncs off; what could is a spool on a file system that keeps nothing.
     durable_folder(&stage.path("state"))?;
     let worker = stage.worker(NAME)?;
-    Ok(Server { name: "Postern", root: stage.pid()?, address, worker: Some(worker), keep: Box::new(stage) })
+    Ok(Server {
+        name: "Postern",
+        root: stage.pid()?,
+        address,
+        worker: Some(worker),
+        keep: Box::new(stage),
+    })
 }
 
 /// What 10,000 queued messages cost above idle: the next hop refuses for now, so all stay.
@@ -42,7 +48,14 @@ pub(crate) fn queue_memory(folder: &Path, quick: bool) -> Result<Idle, Failure> 
     }
     let growth = after.private as f64 - before.private as f64;
     let target = if quick { 10_240.0 / 5.0 } else { 10_240.0 };
-    Ok(Idle { server: "Postern", figures: vec![Figure::new(format!("{count} queued messages above idle"), growth, Some(target))] })
+    Ok(Idle {
+        server: "Postern",
+        figures: vec![Figure::new(
+            format!("{count} queued messages above idle"),
+            growth,
+            Some(target),
+        )],
+    })
 }
 
 /// The PSS of each of ten idle workers, which share what they have read of the binary.
@@ -51,7 +64,10 @@ pub(crate) fn many_workers(folder: &Path) -> Result<Idle, Failure> {
     let (mut stage, _) = prepare(folder, "s0", wait::free_address()?)?;
     let names: Vec<String> = (0..COUNT).map(|n| format!("s{n}")).collect();
     for name in &names[1..] {
-        stage.define(name, &definition(&stage, wait::free_address()?, wait::free_address()?))?;
+        stage.define(
+            name,
+            &definition(&stage, wait::free_address()?, wait::free_address()?),
+        )?;
     }
     stage.start_with(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
     let mut sum = 0;
@@ -59,7 +75,14 @@ pub(crate) fn many_workers(folder: &Path) -> Result<Idle, Failure> {
         sum += Memory::of(stage.worker(name)?)?.pss;
     }
     let each = sum as f64 / f64::from(COUNT);
-    Ok(Idle { server: "Postern", figures: vec![Figure::new("idle, PSS of each of ten workers", each, Some(2048.0))] })
+    Ok(Idle {
+        server: "Postern",
+        figures: vec![Figure::new(
+            "idle, PSS of each of ten workers",
+            each,
+            Some(2048.0),
+        )],
+    })
 }
 
 fn prepare(folder: &Path, name: &str, sink: SocketAddr) -> Result<(Stage, SocketAddr), Failure> {
@@ -92,9 +115,13 @@ fn definition(stage: &Stage, address: SocketAddr, sink: SocketAddr) -> Definitio
 /// Waits until the process has stopped changing: its memory is the same at two looks half a second apart.
 fn quiet(pid: i32) -> Result<(), Failure> {
     let mut last = Memory::of(pid)?.private;
-    wait::until_true("the worker to come to rest", Duration::from_secs(30), || {
-        std::thread::sleep(Duration::from_millis(500));
-        let now = Memory::of(pid).map_or(0, |memory| memory.private);
-        std::mem::replace(&mut last, now) == now
-    })
+    wait::until_true(
+        "the worker to come to rest",
+        Duration::from_secs(30),
+        || {
+            std::thread::sleep(Duration::from_millis(500));
+            let now = Memory::of(pid).map_or(0, |memory| memory.private);
+            std::mem::replace(&mut last, now) == now
+        },
+    )
 }

@@ -24,12 +24,20 @@ smtpd_tls_chain_files = {}
     let postfix = Postfix::start(folder, &settings)?;
     // Postfix has no switch that turns its syncs off; what could is a queue on a file system that keeps nothing.
     crate::measure::durable_folder(&postfix.queue())?;
-    Ok(Server { name: "Postfix", root: postfix.master, address: postfix.address, worker: None, keep: Box::new(postfix) })
+    Ok(Server {
+        name: "Postfix",
+        root: postfix.master,
+        address: postfix.address,
+        worker: None,
+        keep: Box::new(postfix),
+    })
 }
 
 /// The version, for the report.
 pub(crate) fn version() -> String {
     let output = postern_tests::program::run("postconf", ["-d", "-h", "mail_version"], b"");
-    let version = output.ok().map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+    let version = output
+        .ok()
+        .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
     version.unwrap_or_else(|| "?".to_owned())
 }

@@ -8,15 +8,34 @@ use std::path::Path;
 pub(crate) fn print(alone: &[NullSample], samples: &[Sample], idles: &[Idle]) {
     println!("\nThe generator straight into the sink (nothing can be measured above this)");
     for (title, rate, cpu) in alone {
-        println!("  {title}: {rate:.0} messages/s, {cpu:.3} ms of the generator's processor time a message");
+        println!(
+            "  {title}: {rate:.0} messages/s, {cpu:.3} ms of the generator's processor time a message"
+        );
     }
-    println!("\nMedians of the rounds; Postfix {}; rates in messages/s, processor time of the whole server in ms a message", postfix::version());
-    println!("  {:53} {:>9} {:>9} {:>7} {:>8}   {:>7} {:>7} {:>7} {:>8}", "", "Postfix", "Postern", "ratio", "target", "Postfix", "Postern", "ratio", "target");
+    println!(
+        "\nMedians of the rounds; Postfix {}; rates in messages/s, processor time of the whole server in ms a message",
+        postfix::version()
+    );
+    println!(
+        "  {:53} {:>9} {:>9} {:>7} {:>8}   {:>7} {:>7} {:>7} {:>8}",
+        "", "Postfix", "Postern", "ratio", "target", "Postfix", "Postern", "ratio", "target"
+    );
     for scenario in &SCENARIOS {
         let of = |server: &str, figure: &dyn Fn(&Sample) -> f64| {
-            median(samples.iter().filter(|s| s.server == server && s.scenario == scenario.key).map(figure))
+            median(
+                samples
+                    .iter()
+                    .filter(|s| s.server == server && s.scenario == scenario.key)
+                    .map(figure),
+            )
         };
-        let rate = |s: &Sample| if scenario.end_to_end { s.relayed } else { s.accepted };
+        let rate = |s: &Sample| {
+            if scenario.end_to_end {
+                s.relayed
+            } else {
+                s.accepted
+            }
+        };
         let (theirs, ours) = (of("Postfix", &rate), of("Postern", &rate));
         let (their_cpu, our_cpu) = (of("Postfix", &|s| s.cpu), of("Postern", &|s| s.cpu));
         if theirs.or(ours).is_none() {
@@ -24,15 +43,38 @@ pub(crate) fn print(alone: &[NullSample], samples: &[Sample], idles: &[Idle]) {
         }
         let faster = ratio(ours, theirs);
         let dearer = ratio(our_cpu, their_cpu);
-        println!("  {:53} {} {} {:>7} {:>8}   {} {} {:>7} {:>8}",
-            format!("({}) {}", scenario.key, scenario.title), number(theirs), number(ours),
+        println!(
+            "  {:53} {} {} {:>7} {:>8}   {} {} {:>7} {:>8}",
+            format!("({}) {}", scenario.key, scenario.title),
+            number(theirs),
+            number(ours),
             faster.map_or("-".into(), |r| format!("{r:.2}x")),
-            verdict(faster.map(|r| r >= scenario.rate_target), &format!("≥{}x", scenario.rate_target)),
-            milliseconds(their_cpu), milliseconds(our_cpu),
+            verdict(
+                faster.map(|r| r >= scenario.rate_target),
+                &format!("≥{}x", scenario.rate_target)
+            ),
+            milliseconds(their_cpu),
+            milliseconds(our_cpu),
             dearer.map_or("-".into(), |r| format!("1/{:.1}", 1.0 / r)),
-            scenario.cpu_target.map_or(String::new(), |t| verdict(dearer.map(|r| r <= t), &format!("≤1/{:.0}", 1.0 / t))));
-        if let Some(growth) = median(samples.iter().filter(|s| s.scenario == scenario.key).filter_map(|s| s.growth).map(|k| k as f64)) {
-            println!("  {:53} {:>9} {growth:>7.0} K {:>7} {:>8}", "      worker memory growth meanwhile", "", "", verdict(Some(growth < 4096.0), "<4 MiB"));
+            scenario.cpu_target.map_or(String::new(), |t| verdict(
+                dearer.map(|r| r <= t),
+                &format!("≤1/{:.0}", 1.0 / t)
+            ))
+        );
+        if let Some(growth) = median(
+            samples
+                .iter()
+                .filter(|s| s.scenario == scenario.key)
+                .filter_map(|s| s.growth)
+                .map(|k| k as f64),
+        ) {
+            println!(
+                "  {:53} {:>9} {growth:>7.0} K {:>7} {:>8}",
+                "      worker memory growth meanwhile",
+                "",
+                "",
+                verdict(Some(growth < 4096.0), "<4 MiB")
+            );
         }
     }
     if !idles.is_empty() {
@@ -40,11 +82,21 @@ pub(crate) fn print(alone: &[NullSample], samples: &[Sample], idles: &[Idle]) {
     }
     for idle in idles {
         for figure in &idle.figures {
-            println!("  {:8} {:50} {:>9.1} KiB  {}", idle.server, figure.title, figure.kib,
-                figure.target.map_or(String::new(), |t| verdict(Some(figure.kib <= t), &format!("≤{t} KiB"))));
+            println!(
+                "  {:8} {:50} {:>9.1} KiB  {}",
+                idle.server,
+                figure.title,
+                figure.kib,
+                figure.target.map_or(String::new(), |t| verdict(
+                    Some(figure.kib <= t),
+                    &format!("≤{t} KiB")
+                ))
+            );
         }
     }
-    println!("\n(✓ met, ✗ missed. Processor time: utime + stime of all the server's processes, ended children included, from /proc.)");
+    println!(
+        "\n(✓ met, ✗ missed. Processor time: utime + stime of all the server's processes, ended children included, from /proc.)"
+    );
 }
 
 fn verdict(met: Option<bool>, target: &str) -> String {
@@ -60,7 +112,13 @@ fn ratio(ours: Option<f64>, theirs: Option<f64>) -> Option<f64> {
 }
 
 fn number(value: Option<f64>) -> String {
-    value.map_or(format!("{:>9}", "-"), |v| if v < 100.0 { format!("{v:>9.1}") } else { format!("{v:>9.0}") })
+    value.map_or(format!("{:>9}", "-"), |v| {
+        if v < 100.0 {
+            format!("{v:>9.1}")
+        } else {
+            format!("{v:>9.0}")
+        }
+    })
 }
 
 fn milliseconds(value: Option<f64>) -> String {
@@ -74,8 +132,15 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// `FOLDER/bench-SECONDS.json` and `FOLDER/latest.json`.
-pub(crate) fn write(folder: &Path, alone: &[NullSample], samples: &[Sample], idles: &[Idle]) -> Result<(), Failure> {
-    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+pub(crate) fn write(
+    folder: &Path,
+    alone: &[NullSample],
+    samples: &[Sample],
+    idles: &[Idle],
+) -> Result<(), Failure> {
+    let seconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)?
+        .as_secs();
     let all = serde_json::json!({
         "time": seconds,
         "postfix": postfix::version(),

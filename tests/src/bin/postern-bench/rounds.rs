@@ -51,16 +51,66 @@ pub(crate) struct Scenario {
 }
 
 pub(crate) const SCENARIOS: [Scenario; 5] = [
-    Scenario { key: "a", title: "4 KiB, 1 message a connection, 100 connections", connections: 100, each: 1, size: 4096,
-        postfix_messages: 4_000, postern_messages: 20_000, end_to_end: false, rate_target: 6.0, cpu_target: Some(1.0 / 10.0) },
-    Scenario { key: "b", title: "4 KiB, 100 messages a connection, 100 connections", connections: 100, each: 100, size: 4096,
-        postfix_messages: 10_000, postern_messages: 40_000, end_to_end: false, rate_target: 12.0, cpu_target: Some(1.0 / 15.0) },
-    Scenario { key: "c", title: "4 KiB, one client alone, 1 message a connection", connections: 1, each: 1, size: 4096,
-        postfix_messages: 1_500, postern_messages: 5_000, end_to_end: false, rate_target: 3.0, cpu_target: None },
-    Scenario { key: "d", title: "20,000 of 4 KiB relayed to the sink, 100 connections", connections: 100, each: 200, size: 4096,
-        postfix_messages: 20_000, postern_messages: 20_000, end_to_end: true, rate_target: 8.0, cpu_target: Some(1.0 / 10.0) },
-    Scenario { key: "e", title: "25 MiB messages, 4 connections", connections: 4, each: 5, size: 25 << 20,
-        postfix_messages: 20, postern_messages: 40, end_to_end: true, rate_target: 2.0, cpu_target: None },
+    Scenario {
+        key: "a",
+        title: "4 KiB, 1 message a connection, 100 connections",
+        connections: 100,
+        each: 1,
+        size: 4096,
+        postfix_messages: 4_000,
+        postern_messages: 20_000,
+        end_to_end: false,
+        rate_target: 6.0,
+        cpu_target: Some(1.0 / 10.0),
+    },
+    Scenario {
+        key: "b",
+        title: "4 KiB, 100 messages a connection, 100 connections",
+        connections: 100,
+        each: 100,
+        size: 4096,
+        postfix_messages: 10_000,
+        postern_messages: 40_000,
+        end_to_end: false,
+        rate_target: 12.0,
+        cpu_target: Some(1.0 / 15.0),
+    },
+    Scenario {
+        key: "c",
+        title: "4 KiB, one client alone, 1 message a connection",
+        connections: 1,
+        each: 1,
+        size: 4096,
+        postfix_messages: 1_500,
+        postern_messages: 5_000,
+        end_to_end: false,
+        rate_target: 3.0,
+        cpu_target: None,
+    },
+    Scenario {
+        key: "d",
+        title: "20,000 of 4 KiB relayed to the sink, 100 connections",
+        connections: 100,
+        each: 200,
+        size: 4096,
+        postfix_messages: 20_000,
+        postern_messages: 20_000,
+        end_to_end: true,
+        rate_target: 8.0,
+        cpu_target: Some(1.0 / 10.0),
+    },
+    Scenario {
+        key: "e",
+        title: "25 MiB messages, 4 connections",
+        connections: 4,
+        each: 5,
+        size: 25 << 20,
+        postfix_messages: 20,
+        postern_messages: 40,
+        end_to_end: true,
+        rate_target: 2.0,
+        cpu_target: None,
+    },
 ];
 
 /// What one run of one scenario against one server gave.
@@ -84,36 +134,67 @@ pub(crate) struct Sample {
 
 pub(crate) fn run(who: Who) -> Result<(), Failure> {
     if cfg!(debug_assertions) {
-        return Err("built without optimisation: `make bench` builds what it measures with --release".into());
+        return Err(
+            "built without optimisation: `make bench` builds what it measures with --release"
+                .into(),
+        );
     }
     let quick = std::env::var_os("BENCH_QUICK").is_some();
     let only = std::env::var("BENCH_ONLY").unwrap_or_default();
-    let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(if quick { 1 } else { 3 });
+    let rounds = std::env::var("BENCH_ROUNDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(if quick { 1 } else { 3 });
     let base = std::env::var_os("BENCH_DIR").unwrap_or_else(|| "bench-out".into());
     std::fs::create_dir_all(&base)?;
-    let folder = tempfile::Builder::new().prefix("run").tempdir_in(std::fs::canonicalize(&base)?)?;
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let folder = tempfile::Builder::new()
+        .prefix("run")
+        .tempdir_in(std::fs::canonicalize(&base)?)?;
+    std::fs::set_permissions(
+        folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )?;
     raise_open_files()?;
 
     let mut sink = Sink::start()?;
     let mut servers = Vec::new();
     if who != Who::Postern {
-        servers.push(postfix::start(&folder.path().join("postfix"), sink.address)?);
+        servers.push(postfix::start(
+            &folder.path().join("postfix"),
+            sink.address,
+        )?);
     }
     if who != Who::Postfix {
-        servers.push(postern::start(&folder.path().join("postern"), sink.address)?);
+        servers.push(postern::start(
+            &folder.path().join("postern"),
+            sink.address,
+        )?);
     }
     println!("machinery: generator straight into the sink");
     let null = null_samples(&mut sink)?;
     let idles = idle_figures(&servers, folder.path(), quick, &only)?;
     let mut samples = Vec::new();
     for round in 1..=rounds {
-        for scenario in SCENARIOS.iter().filter(|s| only.is_empty() || only.contains(s.key)) {
+        for scenario in SCENARIOS
+            .iter()
+            .filter(|s| only.is_empty() || only.contains(s.key))
+        {
             for server in &servers {
                 let sample = one(server, scenario, &mut sink, quick)?;
-                println!("round {round} {} {:8} {:7.0} accepted/s {:7.0} relayed/s {:7.3} ms cpu (generator {:.3}, sink {:.3}) {:.2} flushes{}",
-                    sample.scenario, sample.server, sample.accepted, sample.relayed, sample.cpu, sample.generator_cpu,
-                    sample.sink_cpu, sample.flushes, sample.growth.map_or(String::new(), |kib| format!(", memory +{kib} KiB")));
+                println!(
+                    "round {round} {} {:8} {:7.0} accepted/s {:7.0} relayed/s {:7.3} ms cpu (generator {:.3}, sink {:.3}) {:.2} flushes{}",
+                    sample.scenario,
+                    sample.server,
+                    sample.accepted,
+                    sample.relayed,
+                    sample.cpu,
+                    sample.generator_cpu,
+                    sample.sink_cpu,
+                    sample.flushes,
+                    sample
+                        .growth
+                        .map_or(String::new(), |kib| format!(", memory +{kib} KiB"))
+                );
                 samples.push(sample);
             }
         }
@@ -123,7 +204,12 @@ pub(crate) fn run(who: Who) -> Result<(), Failure> {
     report::write(Path::new(&base), &null, &samples, &idles)
 }
 
-fn idle_figures(servers: &[Server], folder: &Path, quick: bool, only: &str) -> Result<Vec<Idle>, Failure> {
+fn idle_figures(
+    servers: &[Server],
+    folder: &Path,
+    quick: bool,
+    only: &str,
+) -> Result<Vec<Idle>, Failure> {
     if !only.is_empty() && !only.contains('f') {
         return Ok(Vec::new());
     }
@@ -152,31 +238,74 @@ pub(crate) type NullSample = (&'static str, f64, f64);
 
 fn null_samples(sink: &mut Sink) -> Result<Vec<NullSample>, Failure> {
     let mut samples = Vec::new();
-    for (title, each, messages) in [("1 message a connection", 1, 20_000), ("100 messages a connection", 100, 60_000)] {
+    for (title, each, messages) in [
+        ("1 message a connection", 1, 20_000),
+        ("100 messages a connection", 100, 60_000),
+    ] {
         let outcome = load(sink.address, 100, messages, each, 4096)?.finish()?;
         sink.taken += outcome.messages;
-        samples.push((title, outcome.messages as f64 / outcome.seconds, outcome.cpu_seconds * 1e3 / outcome.messages as f64));
+        samples.push((
+            title,
+            outcome.messages as f64 / outcome.seconds,
+            outcome.cpu_seconds * 1e3 / outcome.messages as f64,
+        ));
     }
     Ok(samples)
 }
 
-fn one(server: &Server, scenario: &Scenario, sink: &mut Sink, quick: bool) -> Result<Sample, Failure> {
-    let full = if server.name == "Postfix" { scenario.postfix_messages } else { scenario.postern_messages };
+fn one(
+    server: &Server,
+    scenario: &Scenario,
+    sink: &mut Sink,
+    quick: bool,
+) -> Result<Sample, Failure> {
+    let full = if server.name == "Postfix" {
+        scenario.postfix_messages
+    } else {
+        scenario.postern_messages
+    };
     let count = if quick { full / 4 } else { full };
     // Processes started, caches warm: not what is measured.
-    let warm = if scenario.size > 1 << 20 { 4 } else { 10 * scenario.connections as u64 };
+    let warm = if scenario.size > 1 << 20 {
+        4
+    } else {
+        10 * scenario.connections as u64
+    };
     sink.expect(warm);
-    load(server.address, scenario.connections, warm, scenario.each.min(10), scenario.size)?.finish()?;
+    load(
+        server.address,
+        scenario.connections,
+        warm,
+        scenario.each.min(10),
+        scenario.size,
+    )?
+    .finish()?;
     sink.reached(Duration::from_secs(120))?;
     let before = settled_cpu(server)?;
     let (flushes, sink_cpu) = (measure::flushes(), sink.cpu);
 
-    let watch = server.worker.filter(|_| scenario.size > 1 << 20).map(GrowthWatch::start);
+    let watch = server
+        .worker
+        .filter(|_| scenario.size > 1 << 20)
+        .map(GrowthWatch::start);
     sink.expect(count);
     let start = Instant::now();
-    let outcome = load(server.address, scenario.connections, count, scenario.each, scenario.size)?.finish()?;
+    let outcome = load(
+        server.address,
+        scenario.connections,
+        count,
+        scenario.each,
+        scenario.size,
+    )?
+    .finish()?;
     if outcome.refused > 0 || outcome.messages != count {
-        return Err(format!("{} took {} of {count}: {}", server.name, outcome.messages, outcome.first_refusal.unwrap_or_default()).into());
+        return Err(format!(
+            "{} took {} of {count}: {}",
+            server.name,
+            outcome.messages,
+            outcome.first_refusal.unwrap_or_default()
+        )
+        .into());
     }
     sink.reached(Duration::from_secs(300))?;
     let relayed = start.elapsed();
@@ -224,12 +353,18 @@ impl GrowthWatch {
         let before = measure::anonymous(pid);
         let thread = std::thread::spawn(move || {
             let mut peak = 0;
-            while stopped.recv_timeout(Duration::from_millis(5)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(Duration::from_millis(5))
+                == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+            {
                 peak = peak.max(measure::anonymous(pid));
             }
             peak
         });
-        GrowthWatch { before, stop, thread }
+        GrowthWatch {
+            before,
+            stop,
+            thread,
+        }
     }
 
     fn finish(self) -> u64 {
@@ -241,13 +376,29 @@ impl GrowthWatch {
 /// A running generator.
 pub(crate) struct Load(Child);
 
-pub(crate) fn load(to: SocketAddr, connections: usize, messages: u64, each: u64, size: usize) -> Result<Load, Failure> {
+pub(crate) fn load(
+    to: SocketAddr,
+    connections: usize,
+    messages: u64,
+    each: u64,
+    size: usize,
+) -> Result<Load, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("load").args(["--to", &to.to_string()]);
-    for (name, value) in [("--connections", connections as u64), ("--messages", messages), ("--each", each), ("--size", size as u64)] {
+    for (name, value) in [
+        ("--connections", connections as u64),
+        ("--messages", messages),
+        ("--each", each),
+        ("--size", size as u64),
+    ] {
         command.args([name, &value.to_string()]);
     }
-    Ok(Load(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?))
+    Ok(Load(
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?,
+    ))
 }
 
 impl Load {
@@ -274,14 +425,36 @@ pub(crate) struct Sink {
 impl Sink {
     pub(crate) fn start() -> Result<Sink, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["sink", "--listen", "127.0.0.1:0"]).args(["--chunking", &std::env::var("BENCH_CHUNKING").unwrap_or("false".into())]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        command.args(["sink", "--listen", "127.0.0.1:0"]).args([
+            "--chunking",
+            &std::env::var("BENCH_CHUNKING").unwrap_or("false".into()),
+        ]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let orders = child.stdin.take().ok_or("the sink has no standard input")?;
-        let mut words = BufReader::new(child.stdout.take().ok_or("the sink has no standard output")?);
+        let mut words = BufReader::new(
+            child
+                .stdout
+                .take()
+                .ok_or("the sink has no standard output")?,
+        );
         let mut line = String::new();
         words.read_line(&mut line)?;
-        let address = line.trim().strip_prefix("listening ").ok_or("the sink did not say where it listens")?.parse()?;
-        Ok(Sink { child, orders, words, address, taken: 0, cpu: Duration::ZERO })
+        let address = line
+            .trim()
+            .strip_prefix("listening ")
+            .ok_or("the sink did not say where it listens")?
+            .parse()?;
+        Ok(Sink {
+            child,
+            orders,
+            words,
+            address,
+            taken: 0,
+            cpu: Duration::ZERO,
+        })
     }
 
     /// `count` more messages are to come.
@@ -297,12 +470,18 @@ impl Sink {
         use std::os::fd::AsFd;
         let mut fds = [PollFd::new(self.words.get_ref().as_fd(), PollFlags::POLLIN)];
         if self.words.buffer().is_empty() && poll(&mut fds, PollTimeout::try_from(limit)?)? == 0 {
-            return Err(format!("the sink did not get all {} messages within {limit:?}", self.taken).into());
+            return Err(format!(
+                "the sink did not get all {} messages within {limit:?}",
+                self.taken
+            )
+            .into());
         }
         let mut line = String::new();
         self.words.read_line(&mut line)?;
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let ["reached", count, micros] = fields[..] else { return Err("the sink has gone".into()) };
+        let ["reached", count, micros] = fields[..] else {
+            return Err("the sink has gone".into());
+        };
         self.taken = count.parse()?;
         self.cpu = Duration::from_micros(micros.parse()?);
         Ok(())

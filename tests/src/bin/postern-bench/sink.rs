@@ -4,15 +4,15 @@
 //! Its standard input takes `expect N`: once N messages in all have come it writes `reached COUNT CPU_MICROSECONDS`.
 //! The count is of answered messages, so what it says has arrived has been answered 250.
 
+use crate::Failure;
 use crate::arguments::value;
 use crate::measure::own_cpu;
 use crate::poller::Poller;
-use crate::Failure;
 use memchr::memmem;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const LISTENER: usize = usize::MAX;
@@ -27,7 +27,16 @@ pub(crate) fn main(words: &[String]) -> Result<(), Failure> {
     let expected = Arc::new(AtomicU64::new(u64::MAX));
     let told = Arc::clone(&expected);
     std::thread::spawn(move || obey(&told));
-    Sink { listener, poller: Poller::new()?, connections: Vec::new(), free: Vec::new(), count: 0, expected, chunking }.serve()
+    Sink {
+        listener,
+        poller: Poller::new()?,
+        connections: Vec::new(),
+        free: Vec::new(),
+        count: 0,
+        expected,
+        chunking,
+    }
+    .serve()
 }
 
 /// Reads orders until the parent is gone, then ends the process.
@@ -59,7 +68,11 @@ impl Sink {
             // The short timeout is for an order that came while nothing else does.
             self.poller.wait(Duration::from_millis(20), &mut ready)?;
             for &token in &ready {
-                if token == LISTENER { self.accept()? } else { self.read(token, &mut buffer) }
+                if token == LISTENER {
+                    self.accept()?
+                } else {
+                    self.read(token, &mut buffer)
+                }
             }
             if self.count >= self.expected.load(Ordering::SeqCst) {
                 self.expected.store(u64::MAX, Ordering::SeqCst);
@@ -77,8 +90,16 @@ impl Sink {
             };
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
-            let mut connection = Connection { stream, state: State::Command, partial: Vec::new() };
-            if connection.stream.write_all(b"220 sink.example ESMTP\r\n").is_err() {
+            let mut connection = Connection {
+                stream,
+                state: State::Command,
+                partial: Vec::new(),
+            };
+            if connection
+                .stream
+                .write_all(b"220 sink.example ESMTP\r\n")
+                .is_err()
+            {
                 continue;
             }
             let token = self.free.pop().unwrap_or(self.connections.len());
@@ -91,7 +112,9 @@ impl Sink {
     }
 
     fn read(&mut self, token: usize, buffer: &mut [u8]) {
-        let Some(connection) = self.connections[token].as_mut() else { return };
+        let Some(connection) = self.connections[token].as_mut() else {
+            return;
+        };
         let alive = match connection.stream.read(buffer) {
             Ok(0) => false,
             Ok(count) => connection.take(&buffer[..count], &mut self.count, self.chunking),
@@ -107,9 +130,14 @@ impl Sink {
 enum State {
     Command,
     /// In DATA; the last bytes seen (up to four), since the end may be torn.
-    Data { tail: Vec<u8> },
+    Data {
+        tail: Vec<u8>,
+    },
     /// In a BDAT chunk: bytes left, and whether it is the last.
-    Chunk { left: usize, last: bool },
+    Chunk {
+        left: usize,
+        last: bool,
+    },
 }
 
 struct Connection {
@@ -202,7 +230,9 @@ fn command(state: &mut State, line: &[u8], out: &mut Vec<u8>, chunking: bool) ->
         }
         b"HELO" => out.extend_from_slice(b"250 sink.example\r\n"),
         b"DATA" => {
-            *state = State::Data { tail: b"\r\n".to_vec() };
+            *state = State::Data {
+                tail: b"\r\n".to_vec(),
+            };
             out.extend_from_slice(b"354 go on\r\n");
         }
         b"BDAT" => {

@@ -1,0 +1,8 @@
+//! libFuzzer on `smtp::command`.
+#![no_main]
+
+#[path = "../smtp.rs"]
+#[allow(dead_code)]
+mod smtp;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| smtp::command(bytes));
