@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use crate::list::{List, Mode, NameFacts, ResolvedHosts};
 use crate::verdict::{Silent, Trail, Verdict};
 
-/// The rule of [access.connection].
+/// The rule of `[access.connection]`.
 #[derive(Clone, Debug)]
 pub struct ConnectionRule {
     mode: Mode,

@@ -20,7 +20,7 @@ use crate::grants::{Grants, Login};
 use crate::list::{List, Mode, NameFacts, ResolvedHosts};
 use crate::verdict::{Reason, Silent, Trail, Verdict};
 
-/// The rule of [access.relay], with what else decides at RCPT.
+/// The rule of `[access.relay]`, with what else decides at RCPT.
 #[derive(Clone, Debug)]
 pub struct RelayRule {
     /// The local domains (`delivery.domains`).

@@ -1,11 +1,12 @@
-//! [access.authentication]: who may log in, how, and what a login grants.
+//! `[access.authentication]`: who may log in, how, and what a login grants.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use postern_access::{AnonymousLocalSender, Grants, LockoutRule};
 
-use crate::reader::{Fields, Node, Reader};
+use crate::fields::Fields;
+use crate::reader::{Node, Reader};
 use crate::values::{Misfit, clip};
 
 /// The section's settings.

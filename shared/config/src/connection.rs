@@ -1,9 +1,10 @@
-//! [access.connection]: who may connect.
+//! `[access.connection]`: who may connect.
 
 use ipnet::IpNet;
 use postern_access::{ConnectionRule, Entry, EntryError, EntryKind, List, Mode, Origin};
 
-use crate::reader::{Fields, Node, Reader};
+use crate::fields::Fields;
+use crate::reader::{Node, Reader};
 use crate::values::{self, Misfit, clip};
 
 /// One list and one mode.

@@ -1,4 +1,4 @@
-//! [general]: what the server is called, where it listens, how much it takes.
+//! `[general]`: what the server is called, where it listens, how much it takes.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,7 +8,8 @@ use postern_access::EntryKind;
 use postern_hosting::{Hosting, Identity, ProcessLimits, TlsMode};
 
 use crate::connection::entry;
-use crate::reader::{Fields, Node, Reader};
+use crate::fields::Fields;
+use crate::reader::{Node, Reader};
 use crate::values::{Misfit, clip, is_host_name};
 
 /// The section's settings.

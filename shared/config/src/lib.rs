@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `general.rs` … `delivery.rs` | one section each: its type, its defaults, how it is read |
 //! | `settings.rs` | the list of all settings: name, default, meaning; the example and the manual come from it |
-//! | `load.rs`, `reader.rs`, `values.rs`, `checks.rs` | text → definition and findings |
+//! | `load.rs`, `reader.rs`, `fields.rs`, `values.rs`, `checks.rs` | text → definition and findings |
 //! | `write.rs` | a commented definition for `postern new` |
 //! | `accounts.rs` | the account file |
 //!
@@ -15,6 +15,7 @@ mod authentication;
 mod checks;
 mod connection;
 mod delivery;
+mod fields;
 mod general;
 mod load;
 mod messages;

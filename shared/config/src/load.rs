@@ -6,26 +6,27 @@ use postern_hosting::{Finding, Severity};
 use toml::de::DeTable;
 
 use crate::checks::check;
-use crate::reader::{Fields, Reader, expect_sections};
+use crate::fields::{Fields, expect_sections};
+use crate::reader::Reader;
 use crate::settings::Section;
 use crate::{Authentication, Delivery, General, ListRule, Messages, Relay, Tls};
 
 /// A whole definition. Each section has its defaults; `general.fqdn` and `general.listen` have none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Definition {
-    /// [general]
+    /// `[general]`
     pub general: General,
-    /// [access.authentication]
+    /// `[access.authentication]`
     pub authentication: Authentication,
-    /// [access.tls]
+    /// `[access.tls]`
     pub tls: Tls,
-    /// [access.connection]
+    /// `[access.connection]`
     pub connection: ListRule,
-    /// [access.relay]
+    /// `[access.relay]`
     pub relay: Relay,
-    /// [messages]
+    /// `[messages]`
     pub messages: Messages,
-    /// [delivery]
+    /// `[delivery]`
     pub delivery: Delivery,
 }
 

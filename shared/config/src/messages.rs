@@ -1,8 +1,9 @@
-//! [messages]: how much, how many, and what becomes of the odd ones.
+//! `[messages]`: how much, how many, and what becomes of the odd ones.
 
 use postern_access::Rate;
 
-use crate::reader::{Fields, Node, Reader};
+use crate::fields::Fields;
+use crate::reader::{Node, Reader};
 use crate::target::SmartHost;
 use crate::values::{Misfit, clip, is_domain, rate};
 

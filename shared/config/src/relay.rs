@@ -1,9 +1,10 @@
-//! [access.relay]: who may send on to foreign domains.
+//! `[access.relay]`: who may send on to foreign domains.
 
 use postern_access::{Entry, Mode, Origin};
 
 use crate::connection::{entries, mode};
-use crate::reader::{Fields, Reader};
+use crate::fields::Fields;
+use crate::reader::Reader;
 
 /// The section's settings.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,19 +5,19 @@
 /// A section of a definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Section {
-    /// [general]
+    /// `[general]`
     General,
-    /// [access.authentication]
+    /// `[access.authentication]`
     Authentication,
-    /// [access.tls]
+    /// `[access.tls]`
     Tls,
-    /// [access.connection]
+    /// `[access.connection]`
     Connection,
-    /// [access.relay]
+    /// `[access.relay]`
     Relay,
-    /// [messages]
+    /// `[messages]`
     Messages,
-    /// [delivery]
+    /// `[delivery]`
     Delivery,
 }
 

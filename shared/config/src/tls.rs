@@ -1,10 +1,11 @@
-//! [access.tls]: certificates, and what is asked of the channel.
+//! `[access.tls]`: certificates, and what is asked of the channel.
 
 use std::path::PathBuf;
 
 use toml::de::DeValue;
 
-use crate::reader::{Fields, Node, Reader};
+use crate::fields::Fields;
+use crate::reader::{Node, Reader};
 use crate::values::clip;
 
 /// The section's settings.

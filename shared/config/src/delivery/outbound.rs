@@ -1,0 +1,231 @@
+//! How the way out is read: security, logins, smart hosts, routes, resolvers.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use postern_access::Origin;
+use toml::de::DeValue;
+
+use super::{LoginSecret, OutboundLogin, OutboundSecurity, OutboundTls, Route};
+use crate::reader::{Node, Reader};
+use crate::secret::Secret;
+use crate::target::SmartHost;
+use crate::values::{Misfit, clip, is_domain};
+
+pub(super) fn outbound_security<'t>(
+    reader: &mut Reader<'t>,
+    node: &Node<'t>,
+) -> Option<OutboundSecurity> {
+    if let Some(word) = node.get_ref().as_str() {
+        let remedy = format!("write {{ tls = \"{}\" }}", clip(word));
+        reader.error(node.span(), "outgoing security is a table", remedy);
+        return None;
+    }
+    let table = reader.table(
+        node,
+        &["tls", "mta_sts", "login"],
+        "{ tls = \"opportunistic\" }",
+    )?;
+    let mut security = OutboundSecurity::default();
+    let words = [
+        ("none", OutboundTls::None),
+        ("opportunistic", OutboundTls::Opportunistic),
+        ("required", OutboundTls::Required),
+        ("dane", OutboundTls::Dane),
+    ];
+    if let Some(node) = table.get("tls")
+        && let Some(tls) = reader.word(node, &words)
+    {
+        if tls == OutboundTls::Dane {
+            reader.not_yet(
+                node.span(),
+                "DANE",
+                "write \"required\" or \"opportunistic\"",
+            );
+        }
+        security.tls = tls;
+    }
+    if let Some(node) = table.get("mta_sts")
+        && let Some(wanted) = reader.truth(node)
+    {
+        if wanted {
+            reader.not_yet(node.span(), "MTA-STS", "write false, or tls = \"required\"");
+        }
+        security.mta_sts = wanted;
+    }
+    if let Some(node) = table.get("login") {
+        security.login = Some(login(reader, node)?);
+        if security.tls == OutboundTls::None {
+            let what = "a login is never sent outside TLS, and tls is \"none\"";
+            reader.error(node.span(), what, "write tls = \"required\"");
+        }
+    }
+    Some(security)
+}
+
+const LOGIN: &str = "{ basic = { user = \"gateway\", password = \"…\" } }";
+
+fn login<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<OutboundLogin> {
+    let table = reader.table(node, &["basic", "integrated", "xoauth2"], LOGIN)?;
+    if table.len() != 1 {
+        reader.error(
+            node.span(),
+            "a login is of one kind",
+            format!("write {LOGIN}"),
+        );
+        return None;
+    }
+    let (key, value) = table.iter().next()?;
+    match key.get_ref().as_ref() {
+        "basic" => basic_login(reader, value),
+        "integrated" => {
+            reader.not_yet(
+                key.span(),
+                "logging in by Kerberos",
+                format!("write {LOGIN}"),
+            );
+            Some(OutboundLogin::Integrated)
+        }
+        "xoauth2" => {
+            reader.not_yet(key.span(), "logging in by token", format!("write {LOGIN}"));
+            Some(OutboundLogin::Xoauth2)
+        }
+        _ => None,
+    }
+}
+
+fn basic_login<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<OutboundLogin> {
+    let table = reader.table(node, &["user", "password", "password_file"], LOGIN)?;
+    let Some(user) = table.get("user") else {
+        reader.error(
+            node.span(),
+            "a login without `user`",
+            format!("write {LOGIN}"),
+        );
+        return None;
+    };
+    let user = reader
+        .text(user, "the user's name in quotes")
+        .map(str::to_owned);
+    let secret = match (table.get("password"), table.get("password_file")) {
+        (Some(password), None) => reader
+            .text(password, "the password in quotes")
+            .map(|text| LoginSecret::Written(Secret::new(text))),
+        (None, Some(file)) => reader
+            .path(file, "the path of a file in quotes")
+            .map(LoginSecret::File),
+        (Some(_), Some(file)) => {
+            reader.error(
+                file.span(),
+                "there is a password already",
+                "keep `password` or `password_file`",
+            );
+            None
+        }
+        (None, None) => {
+            reader.error(
+                node.span(),
+                "a login without a password",
+                "write `password`, or the path of a file as `password_file`",
+            );
+            None
+        }
+    };
+    Some(OutboundLogin::Basic {
+        user: user?,
+        secret: secret?,
+    })
+}
+
+/// One smart host, or several in a list.
+pub(super) fn smart_hosts<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Vec<SmartHost>> {
+    const EXAMPLE: &str = "\"relay.example.net:587\" or \"[192.0.2.25]\"";
+    match node.get_ref() {
+        DeValue::Array(_) => reader.list(node, EXAMPLE, |reader, member| {
+            reader.parsed(member, EXAMPLE, SmartHost::parse)
+        }),
+        _ => reader
+            .parsed(node, EXAMPLE, SmartHost::parse)
+            .map(|host| vec![host]),
+    }
+}
+
+pub(super) fn routes<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Vec<Route>> {
+    const EXAMPLE: &str = "[{ domain = \"partner.example\", host = \"mail.partner.example:25\" }]";
+    let mut known: HashMap<String, u32> = HashMap::new();
+    reader.list(node, EXAMPLE, |reader, member| {
+        let route = route(reader, member)?;
+        if let Some(line) = known.insert(route.domain.clone(), route.origin.line()) {
+            let what = format!(
+                "the route for {} is here twice (first in line {line})",
+                clip(&route.domain)
+            );
+            reader.error(member.span(), what, "keep one of the two");
+        }
+        Some(route)
+    })
+}
+
+fn route<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Route> {
+    const EXAMPLE: &str = "{ domain = \"partner.example\", host = \"mail.partner.example:25\" }";
+    let table = reader.table(
+        node,
+        &["domain", "host", "security", "max_outbound"],
+        EXAMPLE,
+    )?;
+    let Some(domain) = table.get("domain") else {
+        reader.error(
+            node.span(),
+            "a route without `domain`",
+            format!("write {EXAMPLE}"),
+        );
+        return None;
+    };
+    let domain = pattern(reader, domain);
+    let host = table.get("host").map(|node| smart_hosts(reader, node));
+    let security = table
+        .get("security")
+        .and_then(|node| outbound_security(reader, node));
+    let max_outbound = table
+        .get("max_outbound")
+        .and_then(|node| reader.number(node, 1..=1_000_000));
+    let origin = Origin::new(0, reader.line(node.span().start));
+    Some(Route {
+        domain: domain?,
+        host: host.unwrap_or(Some(Vec::new()))?,
+        security,
+        max_outbound,
+        origin,
+    })
+}
+
+/// `partner.example`, `*.partner.example` or `*`.
+fn pattern<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<String> {
+    match node.get_ref().as_str() {
+        Some("*") => Some("*".to_owned()),
+        Some(text) if text.strip_prefix("*.").is_some_and(is_domain) => Some(text.to_lowercase()),
+        _ => reader.domain(node),
+    }
+}
+
+pub(super) fn resolver<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<SocketAddr> {
+    reader.parsed(node, "\"192.0.2.53\" or \"[2001:db8::53]:53\"", |text| {
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(text);
+        let address = bare
+            .parse::<IpAddr>()
+            .map(|address| SocketAddr::new(address, 53))
+            .or_else(|_| text.parse());
+        address
+            .ok()
+            .filter(|address| address.port() != 0)
+            .ok_or_else(|| {
+                Misfit::new(
+                    format!("`{}` is not a resolver's address", clip(text)),
+                    "write its IP address, as in \"192.0.2.53\"",
+                )
+            })
+    })
+}
