@@ -109,7 +109,11 @@ impl Messages {
         for (into, name, range) in counts {
             fields.set(into, name, |reader, node| reader.number(node, range));
         }
-        fields.set_some(&mut read.ndr_copy_to, "ndr_copy_to", mailbox);
+        fields.set_some(&mut read.ndr_copy_to, "ndr_copy_to", |reader, node| {
+            let address = mailbox(reader, node)?;
+            reader.not_yet(node.span(), "copies of non-delivery reports", "remove it");
+            Some(address)
+        });
         fields.set(&mut read.badmail, "badmail", |reader, node| {
             reader.word(node, &[("kept", Badmail::Kept)])
         });

@@ -212,7 +212,7 @@ pub static SETTINGS: &[Setting] = &[
         "Per message; the next one is answered 452 4.5.3, so that the client sends a second message. Never below 100."),
     setting!(Messages, "max_errors", Some("20"), None,
         "Bad commands in one session; then 421, and close."),
-    setting!(Messages, "ndr_copy_to", None, Some(r#""postmaster@example.com""#),
+    setting!(later Messages, "ndr_copy_to", None, Some(r#""postmaster@example.com""#),
         "Who gets a copy of each non-delivery report."),
     setting!(Messages, "badmail", Some(r#""kept""#), None,
         "A report that cannot be delivered is kept with its reason, never dropped."),

@@ -111,14 +111,19 @@ fn basic_login<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<OutboundL
         (Some(password), None) => reader
             .text(password, "the password in quotes")
             .map(|text| LoginSecret::Written(Secret::new(text))),
-        (None, Some(file)) => reader
-            .path(file, "the path of a file in quotes")
-            .map(LoginSecret::File),
+        (None, Some(file)) => {
+            let path = reader.path(file, "the path of a file in quotes");
+            // The worker could not open it: the supervisor has to hand it over first.
+            let remedy =
+                "write `password` here, and keep this definition from being read by others";
+            reader.not_yet(file.span(), "a password in a file of its own", remedy);
+            path.map(LoginSecret::File)
+        }
         (Some(_), Some(file)) => {
             reader.error(
                 file.span(),
                 "there is a password already",
-                "keep `password` or `password_file`",
+                "remove `password_file`",
             );
             None
         }
@@ -126,7 +131,7 @@ fn basic_login<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<OutboundL
             reader.error(
                 node.span(),
                 "a login without a password",
-                "write `password`, or the path of a file as `password_file`",
+                "write `password` too",
             );
             None
         }
