@@ -12,8 +12,7 @@ use postern_hosting::{Finding, Hosting, ServerName};
 
 use crate::listeners::Listener;
 use crate::roster::Definition;
-use crate::server::Trouble;
-use crate::uids::Identity;
+use crate::uids::{Identity, isolated};
 
 /// A manifest and the files it lists, but for the listeners, which come after them.
 pub(crate) struct Handover {
@@ -23,12 +22,12 @@ pub(crate) struct Handover {
 
 impl Handover {
     /// Opens what `definition` names. A file that cannot be opened is listed as missing: the worker knows its line.
-    pub(crate) fn open(definition: Definition, listeners: &[Listener]) -> Result<Handover, Trouble> {
+    pub(crate) fn open(definition: Definition, listeners: &[Listener]) -> Result<Handover, Vec<Finding>> {
         let Definition { path, hosting, file } = definition;
         let all = 1 + hosting.files.len() + listeners.len();
         if all > Manifest::MOST {
             let what = format!("names {all} files and addresses, the most is {}", Manifest::MOST);
-            return Err(Trouble::Definition(vec![Finding::error(&path, what, "join some of the files")]));
+            return Err(vec![Finding::error(&path, what, "join some of the files")]);
         }
         let mut manifest = Manifest::default();
         let mut files = vec![file];
@@ -71,17 +70,15 @@ pub(crate) fn state_folder(state: &Path, server: &ServerName, who: Identity) -> 
     let path = state.join(server.as_str());
     let shown = path.display();
     let failed = |error: io::Error| format!("cannot make the state folder {shown}: {error}");
-    match DirBuilder::new().mode(0o700).create(&path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-        _ => {}
-    }
+    // If it cannot be made, it cannot be opened.
+    let _ = DirBuilder::new().mode(0o700).create(&path);
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
     let folder = OpenOptions::new().read(true).custom_flags(flags.bits()).open(&path).map_err(failed)?;
     let metadata = folder.metadata().map_err(failed)?;
     let owner = metadata.uid();
     if owner != who.uid.as_raw() {
         // Root's own is a new one. What belongs to somebody else stays his: its contents may be anything.
-        if owner != 0 || !nix::unistd::geteuid().is_root() {
+        if owner != 0 || !isolated() {
             let uid = who.uid;
             return Err(format!(
                 "the state folder {shown} belongs to uid {owner}, and the server runs as uid {uid} \

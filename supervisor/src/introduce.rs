@@ -10,8 +10,6 @@ use crate::link::Worker;
 /// Hands one end to `worker` and returns the other. The error is a sentence.
 pub(crate) fn introduce(worker: &Worker, uid: u32) -> Result<Link, String> {
     let (client, other) = Link::pair().map_err(|error| error.to_string())?;
-    worker
-        .order(&Order::Meet { uid }, &[other.as_fd()])
-        .map_err(|error| format!("the worker does not take orders: {error}"))?;
+    worker.order(&Order::Meet { uid }, &[other.as_fd()])?;
     Ok(client)
 }

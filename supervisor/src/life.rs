@@ -13,7 +13,7 @@
 //! ```
 //!
 //! At most one transition is going on, so whoever waits for a server waits for its end. Stop interrupts any of them; other
-//! verbs come after it. Predecessors that drain have no part in this: they are told once, and end.
+//! verbs come after it. Predecessors that drain have no part in this, but that a server is stopped when they are gone too.
 //!
 //! Never: a process, a clock, a socket. Whoever calls [`step`] carries out the actions, in order.
 
@@ -94,6 +94,8 @@ pub(crate) enum Action {
     OrderTurn,
     /// Order the worker to drain, at once.
     Drain,
+    /// Order all predecessors to end at once: they have been draining gently.
+    Hasten,
     /// End the worker; it is not heard any more.
     Kill,
     /// End the successor; it is not heard any more.
@@ -114,7 +116,7 @@ pub(crate) enum Action {
     Done,
     /// All who wait are told that it is not.
     Deny,
-    /// All who wait are told that a stop came between; who asked for the stop waits.
+    /// All who wait for anything but a stop are told that a stop came between.
     Interrupt,
     /// Who asked is served when this transition has ended.
     Defer,
@@ -149,16 +151,16 @@ pub(crate) fn step(state: State, event: Event) -> Step {
         (S::Stopped | S::Waiting | S::Failed | S::Refused, E::Start | E::Restart)
         | (S::Waiting | S::Failed | S::Refused, E::Reload)
         | (S::Waiting, E::Due) => to(S::Starting, &[Spawn]),
-        (S::Stopped, E::Stop) => stay(&[Done]),
+        (S::Stopped, E::Stop) => stay(&[Hasten, Done]),
         (S::Stopped, E::Pause | E::Resume | E::Reload) => stay(&[Deny]),
-        (S::Waiting | S::Failed | S::Refused, E::Stop) => to(S::Stopped, &[CloseListeners, Done]),
+        (S::Waiting | S::Failed | S::Refused, E::Stop) => to(S::Stopped, &[Hasten, CloseListeners, Done]),
         // The wish is kept for the next worker.
         (S::Waiting | S::Failed | S::Refused, E::Pause | E::Resume) => stay(&[Done]),
 
         // A worker is getting ready.
         (S::Starting, E::Ready) => to(S::Serving, &[KeepListeners, Done]),
         (S::Starting, E::Start) => stay(&[]),
-        (S::Starting, E::Stop) => to(S::Stopping, &[Interrupt, CloseListeners, Drain]),
+        (S::Starting, E::Stop) => to(S::Stopping, &[Interrupt, CloseListeners, Hasten, Drain]),
         (S::Starting, E::BadDefinition) => to(S::Refused, &[CloseListeners, Deny]),
         (S::Starting, E::Refuses) => to(S::Refused, &[Kill, CloseListeners, Deny]),
         (S::Starting, E::Unable) => to(S::Failed, &[CloseListeners, Deny]),
@@ -170,7 +172,7 @@ pub(crate) fn step(state: State, event: Event) -> Step {
         (S::Serving, E::Pause | E::Resume) => to(S::Turning, &[OrderTurn]),
         (S::Serving, E::Restart) => to(S::Restarting, &[SpawnSuccessor]),
         (S::Serving, E::Reload) => to(S::Reloading, &[OrderReload]),
-        (S::Serving, E::Stop) => to(S::Stopping, &[CloseListeners, Drain]),
+        (S::Serving, E::Stop) => to(S::Stopping, &[CloseListeners, Hasten, Drain]),
         (S::Serving, E::Gone) => to(S::Waiting, &[BackOff]),
 
         (S::Turning, E::Turned) => to(S::Serving, &[Done]),
@@ -187,9 +189,9 @@ pub(crate) fn step(state: State, event: Event) -> Step {
         (S::Restarting, E::SuccessorRefuses | E::Due) => to(S::Serving, &[KillSuccessor, RollBackListeners, Deny]),
         (S::Restarting, E::SuccessorGone | E::BadDefinition | E::Unable) => to(S::Serving, &[RollBackListeners, Deny]),
         (S::Restarting, E::Gone) => to(S::Starting, &[Inherit]),
-        (S::Restarting, E::Stop) => to(S::Stopping, &[Interrupt, KillSuccessor, CloseListeners, Drain]),
+        (S::Restarting, E::Stop) => to(S::Stopping, &[Interrupt, KillSuccessor, CloseListeners, Hasten, Drain]),
 
-        (S::Turning | S::Reloading, E::Stop) => to(S::Stopping, &[Interrupt, CloseListeners, Drain]),
+        (S::Turning | S::Reloading, E::Stop) => to(S::Stopping, &[Interrupt, CloseListeners, Hasten, Drain]),
         (S::Starting | S::Turning | S::Reloading | S::Restarting, E::Pause | E::Resume | E::Restart | E::Reload) => {
             stay(&[Defer])
         }
@@ -197,7 +199,7 @@ pub(crate) fn step(state: State, event: Event) -> Step {
         // A worker drains.
         (S::Stopping, E::Gone) => to(S::Stopped, &[Done]),
         (S::Stopping, E::Due | E::Unable) => to(S::Stopped, &[Kill, Done]),
-        (S::Stopping, E::Stop) => stay(&[]),
+        (S::Stopping, E::Stop) => stay(&[Interrupt]),
         (S::Stopping, E::Start | E::Restart) => stay(&[Defer]),
         (S::Stopping, E::Pause | E::Resume | E::Reload) => stay(&[Deny]),
 

@@ -32,6 +32,8 @@ pub(crate) struct Worker {
     pub(crate) reaped: bool,
     pub(crate) sessions: u32,
     pub(crate) queued: u64,
+    /// Why it was killed.
+    pub(crate) condemned: Option<String>,
     window: (Instant, u32),
 }
 
@@ -57,6 +59,7 @@ impl Worker {
             reaped: false,
             sessions: 0,
             queued: 0,
+            condemned: None,
             window: (now, 0),
         }
     }
@@ -65,9 +68,9 @@ impl Worker {
         &self.link
     }
 
-    /// Sends an order; a worker that does not read its orders is an error, never a wait.
-    pub(crate) fn order(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Result<(), Error> {
-        self.link.send(order, files)
+    /// Sends an order; a worker that does not read its orders is an error, in a sentence, and never a wait.
+    pub(crate) fn order(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Result<(), String> {
+        self.link.send(order, files).map_err(|error| format!("the worker does not take orders: {error}"))
     }
 
     /// The next report, if one is there.

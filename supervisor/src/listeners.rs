@@ -120,11 +120,6 @@ impl Listeners {
     pub(crate) fn any(&self) -> bool {
         !self.in_force.is_empty() || !self.tried.is_empty()
     }
-
-    /// The identities in force.
-    pub(crate) fn identities(&self) -> Vec<Identity> {
-        self.in_force.iter().map(|listener| listener.identity).collect()
-    }
 }
 
 /// Closes, here and in systemd's store, the sockets of `listeners` that none of `others` has.

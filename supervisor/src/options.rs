@@ -53,23 +53,15 @@ impl Options {
             };
             let place = match name {
                 "--help" | "-h" => return Ok(Asked::Print(USAGE.to_owned())),
-                "--version" | "-V" => {
-                    return Ok(Asked::Print(format!("posternd {}", env!("CARGO_PKG_VERSION"))));
-                }
+                "--version" | "-V" => return Ok(Asked::Print(format!("posternd {}", env!("CARGO_PKG_VERSION")))),
                 "--config" => &mut options.config,
                 "--state" => &mut options.state,
                 "--run" => &mut options.run,
                 "--worker" => &mut options.worker,
                 _ => return Err(format!("unknown argument {text}")),
             };
-            let value = match value {
-                Some(value) => value,
-                None => arguments
-                    .next()
-                    .and_then(|value| value.into_string().ok())
-                    .ok_or_else(|| format!("{name} needs a path"))?,
-            };
-            *place = absolute(name, &value)?;
+            let value = value.or_else(|| arguments.next()?.into_string().ok());
+            *place = absolute(name, &value.ok_or_else(|| format!("{name} needs a path"))?)?;
         }
         Ok(Asked::Run(options))
     }

@@ -27,20 +27,24 @@ pub(crate) struct Definition {
     pub(crate) file: File,
 }
 
-/// Changes whenever the file does.
-#[derive(PartialEq, Eq, Default)]
-struct Stamp(u64, u64, i64, i64, i64, i64);
+/// Changes whenever the file does: its number, size and times.
+type Stamp = [i128; 6];
 
-impl From<&Metadata> for Stamp {
-    fn from(of: &Metadata) -> Stamp {
-        Stamp(of.ino(), of.size(), of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec())
-    }
+fn stamp(of: &Metadata) -> Stamp {
+    [
+        of.ino().into(),
+        of.size().into(),
+        of.mtime().into(),
+        of.mtime_nsec().into(),
+        of.ctime().into(),
+        of.ctime_nsec().into(),
+    ]
 }
 
 /// All definitions.
 pub(crate) struct Roster {
     folder: PathBuf,
-    known: BTreeMap<ServerName, Known>,
+    pub(crate) known: BTreeMap<ServerName, Known>,
     /// What an administrator should know about the folder itself; or nothing.
     pub(crate) note: String,
 }
@@ -48,14 +52,6 @@ pub(crate) struct Roster {
 impl Roster {
     pub(crate) fn new(folder: PathBuf) -> Roster {
         Roster { folder, known: BTreeMap::new(), note: String::new() }
-    }
-
-    pub(crate) fn known(&self, server: &ServerName) -> Option<&Known> {
-        self.known.get(server)
-    }
-
-    pub(crate) fn names(&self) -> impl Iterator<Item = &ServerName> {
-        self.known.keys()
     }
 
     /// Looks which files are there, and reads those that are new or have changed.
@@ -90,7 +86,7 @@ impl Roster {
                 continue;
             };
             // A dangling link is a definition too: a bad one.
-            let stamp = fs::metadata(&path).map(|metadata| Stamp::from(&metadata)).unwrap_or_default();
+            let stamp = fs::metadata(&path).map(|metadata| stamp(&metadata)).unwrap_or_default();
             found.insert(name, (path, stamp));
         }
         Ok(found)
@@ -103,16 +99,11 @@ impl Roster {
         holds: impl Fn(&ServerName) -> bool,
     ) -> Result<Definition, Vec<Finding>> {
         let path = self.folder.join(format!("{server}.toml"));
-        let (definition, stamp) = match self.read(&path) {
-            Ok(read) => read,
-            Err(findings) => {
-                let known = Known { path, reading: Err(findings.clone()), stamp: Stamp::default() };
-                self.known.insert(server.clone(), known);
-                return Err(findings);
-            }
-        };
-        let reading = Ok(definition.hosting.clone());
+        let read = self.read(&path);
+        let stamp = read.as_ref().map(|(_, stamp)| *stamp).unwrap_or_default();
+        let reading = read.as_ref().map(|(definition, _)| definition.hosting.clone()).map_err(Clone::clone);
         self.known.insert(server.clone(), Known { path, reading, stamp });
+        let (definition, _) = read?;
         let clashes = self.clashes(server, &definition, holds);
         if clashes.is_empty() { Ok(definition) } else { Err(clashes) }
     }
@@ -147,7 +138,13 @@ impl Roster {
         };
         let mut file = crate::handover::open_regular(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
-        self.trust(path, &metadata).map_err(|finding| vec![finding])?;
+        if crate::uids::isolated() {
+            let folders = [Some(self.folder.as_path()), self.folder.parent()];
+            trust(path, &metadata).map_err(|finding| vec![finding])?;
+            for folder in folders.into_iter().flatten() {
+                trust(folder, &fs::metadata(folder).map_err(unreadable)?).map_err(|finding| vec![finding])?;
+            }
+        }
         let mut text = String::new();
         file.by_ref().take(LONGEST + 1).read_to_string(&mut text).map_err(unreadable)?;
         if text.len() as u64 > LONGEST {
@@ -155,21 +152,7 @@ impl Roster {
         }
         let hosting = Hosting::from_toml(&text, path)?;
         file.rewind().map_err(unreadable)?;
-        Ok((Definition { path: path.to_owned(), hosting, file }, Stamp::from(&metadata)))
-    }
-
-    fn trust(&self, path: &Path, metadata: &Metadata) -> Result<(), Finding> {
-        if !nix::unistd::geteuid().is_root() {
-            return Ok(());
-        }
-        trust(path, metadata)?;
-        let config = self.folder.parent().unwrap_or(&self.folder);
-        for folder in [self.folder.as_path(), config] {
-            if let Ok(metadata) = fs::metadata(folder) {
-                trust(folder, &metadata)?;
-            }
-        }
-        Ok(())
+        Ok((Definition { path: path.to_owned(), hosting, file }, stamp(&metadata)))
     }
 }
 
@@ -212,10 +195,10 @@ mod tests {
     fn a_file_is_a_server_and_its_neighbours_are_not_harmed() {
         let files = [("a.toml", ONE), ("b.toml", "[general"), ("B.toml", ""), ("notes.txt", "")];
         let roster = roster("files", &files);
-        let names: Vec<&str> = roster.names().map(ServerName::as_str).collect();
+        let names: Vec<&str> = roster.known.keys().map(ServerName::as_str).collect();
         assert_eq!(names, ["a", "b"]);
-        assert!(roster.known("a".parse().as_ref().unwrap()).unwrap().reading.is_ok());
-        assert!(roster.known("b".parse().as_ref().unwrap()).unwrap().reading.is_err());
+        assert!(roster.known["a"].reading.is_ok());
+        assert!(roster.known["b"].reading.is_err());
         assert!(roster.note.contains("B.toml is ignored"), "{}", roster.note);
         fs::remove_dir_all(roster.folder.parent().unwrap()).unwrap();
     }
@@ -238,10 +221,10 @@ mod tests {
         let a: ServerName = "a".parse().unwrap();
         fs::write(roster.folder.join("a.toml"), "[general]\n").unwrap();
         roster.refresh();
-        assert!(roster.known(&a).unwrap().reading.is_err());
+        assert!(roster.known[&a].reading.is_err());
         fs::remove_file(roster.folder.join("a.toml")).unwrap();
         roster.refresh();
-        assert!(roster.known(&a).is_none());
+        assert!(roster.known.is_empty());
         fs::remove_dir_all(roster.folder.parent().unwrap()).unwrap();
     }
 

@@ -14,28 +14,26 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use postern_control::Peer;
+use nix::unistd::Pid;
 use postern_control::client::{HostRow, Reply, Request};
 use postern_hosting::{HostSettings, ServerName};
+use sd_notify::NotifyState;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
-use crate::desk::{Asked, Desk, Ticket};
+use crate::desk::{Desk, Ticket};
 use crate::introduce::introduce;
 use crate::life::{Event, State};
 use crate::link::{Heard, Worker};
 use crate::options::Options;
 use crate::roster::Roster;
-use crate::server::{Note, QUIET, SILENT, Server, event_of, unix_now};
+use crate::server::{Happening, QUIET, SILENT, Server, event_of, unix_now};
 use crate::systemd::{self, Inherited};
 use crate::timers::{Timers, Wake};
-use crate::uids::Uids;
+use crate::uids::{Uids, isolated};
 use crate::wanted::{Wanted, Wish};
 
-/// How long a client may have to wait at most: longer than any two transitions.
-const PATIENCE: Duration = Duration::from_secs(150);
 /// Packets taken from one link before the others have their turn.
 const TURN: usize = 64;
 
@@ -51,9 +49,7 @@ pub(crate) struct Supervisor {
     pub(crate) now: Instant,
     pub(crate) timers: Timers,
     pub(crate) servers: BTreeMap<ServerName, Server>,
-    pub(crate) workers: HashMap<u32, Worker>,
-    processes: HashMap<i32, u32>,
-    condemned: HashMap<u32, String>,
+    pub(crate) workers: HashMap<Pid, Worker>,
     pub(crate) roster: Roster,
     pub(crate) wanted: Wanted,
     pub(crate) uids: Uids,
@@ -61,7 +57,6 @@ pub(crate) struct Supervisor {
     desk: Desk,
     watch: Epoll,
     signals: Signals,
-    last_id: u32,
     since: u64,
     pub(crate) ending: bool,
     reloading: bool,
@@ -69,10 +64,9 @@ pub(crate) struct Supervisor {
     _locks: [Flock<File>; 2],
 }
 
-/// Which signals came: a flag each, and a pipe that wakes the loop.
+/// Which signals came, and a pipe that wakes the loop.
 struct Signals {
     pipe: UnixStream,
-    child: Arc<AtomicBool>,
     end: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
 }
@@ -81,13 +75,14 @@ impl Signals {
     fn catch() -> std::io::Result<Signals> {
         let (pipe, wake) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
-        let [child, end, reload] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
-        let caught = [(SIGCHLD, &child), (SIGTERM, &end), (SIGINT, &end), (SIGHUP, &reload)];
-        for (signal, flag) in caught {
+        let [end, reload] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        for (signal, flag) in [(SIGTERM, &end), (SIGINT, &end), (SIGHUP, &reload)] {
             signal_hook::flag::register(signal, flag.clone())?;
+        }
+        for signal in [SIGTERM, SIGINT, SIGHUP, SIGCHLD] {
             signal_hook::low_level::pipe::register(signal, wake.try_clone()?)?;
         }
-        Ok(Signals { pipe, child, end, reload })
+        Ok(Signals { pipe, end, reload })
     }
 }
 
@@ -110,14 +105,12 @@ impl Supervisor {
         let audit = options.state.join("audit.log");
         let desk = Desk::open(options.control(), settings.control_group.as_deref(), audit)?;
         let watch =
-            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|error| format!("cannot make a poll set: {error}"))?;
+            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|errno| text("make a poll set")(errno.into()))?;
         let supervisor = Supervisor {
             now: Instant::now(),
             timers: Timers::default(),
             servers: BTreeMap::new(),
             workers: HashMap::new(),
-            processes: HashMap::new(),
-            condemned: HashMap::new(),
             roster: Roster::new(options.servers()),
             wanted,
             uids,
@@ -125,7 +118,6 @@ impl Supervisor {
             desk,
             watch,
             signals,
-            last_id: 0,
             since: unix_now(),
             ending: false,
             reloading: false,
@@ -134,14 +126,13 @@ impl Supervisor {
             options,
         };
         supervisor.watch(&supervisor.signals.pipe, SIGNALS)?;
-        supervisor.watch(supervisor.desk.socket(), DESK)?;
+        supervisor.watch(&supervisor.desk.socket, DESK)?;
         Ok(supervisor)
     }
 
     fn watch(&self, file: impl AsFd, token: u64) -> Result<(), String> {
-        self.watch
-            .add(file, EpollEvent::new(EpollFlags::EPOLLIN, token))
-            .map_err(|error| format!("cannot watch a file: {error}"))
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
+        self.watch.add(file, event).map_err(|error| format!("cannot watch a file: {error}"))
     }
 
     /// Runs until a signal says to end and all workers have ended.
@@ -168,9 +159,7 @@ impl Supervisor {
     }
 
     fn patience(&self) -> EpollTimeout {
-        let Some(next) = self.timers.next() else {
-            return EpollTimeout::NONE;
-        };
+        let Some(next) = self.timers.next() else { return EpollTimeout::NONE };
         // Rounded up, or the loop would spin for the last part of a millisecond.
         let milliseconds = next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
         EpollTimeout::from(u16::try_from(milliseconds).unwrap_or(u16::MAX))
@@ -180,56 +169,51 @@ impl Supervisor {
         let number = u32::try_from(event.data() & 0xffff_ffff).unwrap_or(0);
         match event.data() >> 32 << 32 {
             DESK => self.accept(),
-            WORKER => self.listen_to(number),
-            CLIENT => self.serve(number),
+            WORKER => self.listen_to(Pid::from_raw(i32::try_from(number).unwrap_or(0))),
+            CLIENT => self.desk.hear(number, self.now).into_iter().for_each(|ticket| self.ask(ticket)),
             _ => self.signalled(),
         }
     }
 
-    fn next_id(&mut self) -> u32 {
-        self.last_id = self.last_id.wrapping_add(1);
-        self.last_id
-    }
-
-    // ---- what happens at the beginning, at a signal, at a time
-
     fn boot(&mut self) {
-        if let Some(interval) = systemd::watchdog() {
-            self.timers.set(self.now + interval, Wake::Watchdog);
-        }
+        self.wake(Wake::Watchdog);
         tracing::info!("posternd {} in {}", env!("CARGO_PKG_VERSION"), self.options.config.display());
         self.refresh();
         self.start_wanted();
         for leftover in std::mem::take(&mut self.kept) {
             systemd::forget(&leftover.name);
         }
-        systemd::ready();
+        systemd::tell(&[NotifyState::Ready]);
     }
 
     /// Takes note of definitions that have come and gone.
     fn refresh(&mut self) {
         self.roster.refresh();
-        for name in self.roster.names() {
-            self.servers.entry(name.clone()).or_insert_with(Server::new);
+        for name in self.roster.known.keys() {
+            self.servers.entry(name.clone()).or_insert_with(|| Server::new(name.clone()));
         }
         let roster = &self.roster;
-        self.servers.retain(|name, server| roster.known(name).is_some() || !server.idle());
+        self.servers.retain(|name, server| roster.known.contains_key(name) || !server.idle());
+    }
+
+    fn names(&self, which: impl Fn(&Server) -> bool) -> Vec<ServerName> {
+        self.servers.iter().filter(|(_, server)| which(server)).map(|(name, _)| name.clone()).collect()
     }
 
     fn start_wanted(&mut self) {
-        let names: Vec<ServerName> = self.servers.keys().cloned().collect();
-        for name in names {
-            let reading = self.roster.known(&name).map(|known| &known.reading);
+        for name in self.names(|server| server.serving.is_none()) {
+            let reading = self.roster.known.get(&name).map(|known| &known.reading);
             let autostart = matches!(reading, Some(Ok(hosting)) if hosting.autostart);
             // A bad one that may well be wanted is tried too, so that it is shown with what is wrong.
             let bad = matches!(reading, Some(Err(_)));
             if !self.wanted.runs(&name, autostart || bad) {
                 continue;
             }
-            if let Some(server) = self.servers.get_mut(&name).filter(|server| server.serving.is_none()) {
+            if let Some(server) = self.servers.get_mut(&name) {
                 server.paused = self.wanted.of(&name) == Some(Wish::Paused);
-                self.happen(&name, Event::Start, Note::default(), None);
             }
+            self.now = Instant::now();
+            self.happen(&name, Event::Start, None);
         }
     }
 
@@ -237,9 +221,7 @@ impl Supervisor {
         let mut bytes = [0; 64];
         while matches!(self.signals.pipe.read(&mut bytes), Ok(64)) {}
         let came = |flag: &AtomicBool| flag.swap(false, Ordering::SeqCst);
-        if came(&self.signals.child) {
-            self.reap();
-        }
+        self.reap();
         if came(&self.signals.reload) && !self.ending {
             self.reload_all();
         }
@@ -253,10 +235,9 @@ impl Supervisor {
         systemd::reloading();
         self.reloading = true;
         self.refresh();
-        let serving = self.servers.iter().filter(|(_, server)| server.state == State::Serving);
-        let serving: Vec<ServerName> = serving.map(|(name, _)| name.clone()).collect();
-        for name in serving {
-            self.happen(&name, Event::Reload, Note::default(), None);
+        for name in self.names(|server| server.state == State::Serving) {
+            self.now = Instant::now();
+            self.happen(&name, Event::Reload, None);
         }
         self.start_wanted();
     }
@@ -269,27 +250,16 @@ impl Supervisor {
         }
         tracing::info!("ending: all workers drain");
         self.ending = true;
-        systemd::stopping();
-        let names: Vec<ServerName> = self.servers.keys().cloned().collect();
-        for name in names {
-            let server = self.servers.get_mut(&name);
-            let deferred = server.map(|server| std::mem::take(&mut server.deferred));
-            let reply = Reply::refused("posternd is ending", Vec::new());
-            self.answer(&deferred.unwrap_or_default(), &reply);
-            self.happen(&name, Event::Stop, Note::default(), None);
-        }
-        let draining: Vec<u32> = self.servers.values().flat_map(|server| server.predecessors.clone()).collect();
-        for id in draining {
-            if !self.drain(id, Duration::from_secs(20), false) {
-                self.condemn(id, "it does not take orders");
-            }
+        systemd::tell(&[NotifyState::Stopping]);
+        for name in self.names(|_| true) {
+            self.happen(&name, Event::Stop, None);
         }
     }
 
     fn wake(&mut self, wake: Wake) {
         match wake {
             Wake::Watchdog => {
-                systemd::alive();
+                systemd::tell(&[NotifyState::Watchdog]);
                 if let Some(interval) = systemd::watchdog() {
                     self.timers.set(self.now + interval, Wake::Watchdog);
                 }
@@ -297,95 +267,69 @@ impl Supervisor {
             Wake::Server(name) => {
                 let due = self.servers.get(&name).and_then(|server| server.deadline);
                 if due.is_some_and(|due| due <= self.now) {
-                    self.happen(&name, Event::Due, Note::text("it did not answer in time"), None);
+                    self.happen(&name, Happening::because(Event::Due, "it did not answer in time"), None);
                 }
             }
-            Wake::Client(id) => self.tired(id),
-            Wake::Worker(id) => self.look_at(id),
+            Wake::Worker(pid) => self.look_at(pid),
         }
-    }
-
-    /// A client has waited long enough.
-    fn tired(&mut self, id: u32) {
-        let now = self.now;
-        let late = |ticket: &Ticket| ticket.client == id && ticket.deadline <= now;
-        let mut tickets: Vec<Ticket> = Vec::new();
-        for server in self.servers.values_mut() {
-            for line in [&mut server.waiting, &mut server.deferred] {
-                let (tired, patient): (Vec<_>, Vec<_>) = line.drain(..).partition(late);
-                line.extend(patient);
-                tickets.extend(tired);
-            }
-        }
-        self.answer(&tickets, &Reply::refused("it takes too long; see `postern status`", Vec::new()));
     }
 
     /// Is a worker past its deadline, or silent?
-    fn look_at(&mut self, id: u32) {
-        let Some(worker) = self.workers.get(&id) else {
-            return;
-        };
+    fn look_at(&mut self, pid: Pid) {
+        let Some(worker) = self.workers.get(&pid) else { return };
         let silent = self.now.duration_since(worker.heard);
         let next = match worker.deadline {
-            Some((deadline, why)) if deadline <= self.now => return self.condemn(id, why),
+            Some((deadline, why)) if deadline <= self.now => return self.condemn(pid, why),
             // Who set the deadline set a timer, too.
             Some(_) => return,
             // Until it is ready, the deadline of its server's state counts.
             None if worker.ready.is_none() => self.now + QUIET,
-            None if silent >= SILENT => return self.condemn(id, "no sign of life for 60 s"),
+            None if silent >= SILENT => return self.condemn(pid, "no sign of life for 60 s"),
             None if silent >= QUIET => {
-                tracing::warn!("{}: no sign of life of process {} for {silent:?}", worker.server, worker.pid);
+                tracing::warn!("{}: no sign of life of process {pid} for {silent:?}", worker.server);
                 worker.heard + SILENT
             }
             None => worker.heard + QUIET,
         };
-        self.timers.set(next, Wake::Worker(id));
+        self.timers.set(next, Wake::Worker(pid));
     }
 
-    // ---- workers
-
     /// Watches a worker that has just been executed.
-    pub(crate) fn keep_worker(&mut self, worker: Worker) -> Result<u32, String> {
-        let id = self.next_id();
-        self.timers.set(self.now + QUIET, Wake::Worker(id));
-        self.processes.insert(worker.pid.as_raw(), id);
-        let watched = self.watch(worker.link(), WORKER | u64::from(id));
+    pub(crate) fn keep_worker(&mut self, worker: Worker) -> Result<(), String> {
+        let pid = worker.pid;
+        self.timers.set(self.now + QUIET, Wake::Worker(pid));
+        let watched = self.watch(worker.link(), WORKER | u64::from(pid.as_raw().unsigned_abs()));
         if watched.is_err() {
             worker.kill();
         }
-        self.workers.insert(id, worker);
-        watched.map(|()| id)
+        self.workers.insert(pid, worker);
+        watched
     }
 
     /// Kills a worker for a reason, which is told when it is gone.
-    pub(crate) fn condemn(&mut self, id: u32, why: &str) {
-        if let Some(worker) = self.workers.get(&id) {
-            tracing::warn!("{}: killing process {}: {why}", worker.server, worker.pid);
-            worker.kill();
-            self.condemned.insert(id, why.to_owned());
-            // Not heard any more; nor may its end of file wake the loop until it is reaped.
-            let _ = self.watch.delete(worker.link());
-        }
+    pub(crate) fn condemn(&mut self, pid: Pid, why: &str) {
+        let Some(worker) = self.workers.get_mut(&pid) else { return };
+        tracing::warn!("{}: killing process {pid}: {why}", worker.server);
+        worker.kill();
+        worker.condemned = Some(why.to_owned());
+        // Not heard any more; nor may its end of file wake the loop until it is reaped.
+        let _ = self.watch.delete(worker.link());
     }
 
-    fn listen_to(&mut self, id: u32) {
+    fn listen_to(&mut self, pid: Pid) {
         for _ in 0..TURN {
-            let Some(worker) = self.workers.get_mut(&id) else {
-                return;
-            };
+            let Some(worker) = self.workers.get_mut(&pid) else { return };
             match worker.hear(self.now) {
-                Heard::Report(report) => self.report(id, report),
+                Heard::Report(report) => self.report(pid, report),
                 Heard::Nothing => return,
-                Heard::Nonsense(why) => {
-                    return self.condemn(id, &format!("it talks nonsense: {why}"));
-                }
+                Heard::Nonsense(why) => return self.condemn(pid, &format!("it talks nonsense: {why}")),
                 // It exits, which a signal will tell with how; one that only hung up has no business any more.
                 Heard::Closed => {
                     let _ = self.watch.delete(worker.link());
                     if worker.deadline.is_none() {
                         let deadline = self.now + Duration::from_secs(1);
                         worker.deadline = Some((deadline, "it hung up"));
-                        self.timers.set(deadline, Wake::Worker(id));
+                        self.timers.set(deadline, Wake::Worker(pid));
                     }
                     return;
                 }
@@ -396,93 +340,45 @@ impl Supervisor {
     /// Takes note of all processes that have ended.
     fn reap(&mut self) {
         loop {
-            let how = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            let (pid, how) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, code)) => (pid, format!("exit code {code}")),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, by_signal(signal)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, format!("killed by {signal}")),
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => continue,
             };
-            if let Some(id) = self.processes.remove(&how.0.as_raw()) {
-                self.gone(id, &how.1);
-            }
-        }
-    }
-
-    fn gone(&mut self, id: u32, how: &str) {
-        // What it said last may still be in the link.
-        if let Some(worker) = self.workers.get_mut(&id) {
+            let Some(worker) = self.workers.get_mut(&pid) else { continue };
             worker.reaped = true;
+            // What it said last may still be in the link.
+            if worker.condemned.is_none() {
+                self.listen_to(pid);
+            }
+            let Some(worker) = self.workers.remove(&pid) else { continue };
+            let why = worker.condemned.as_ref().map(|why| format!(", {why}")).unwrap_or_default();
+            let text = format!("process {pid} ended: {how}{why}");
+            tracing::info!("{}: {text}", worker.server);
+            self.lose(&worker, text);
         }
-        if !self.condemned.contains_key(&id) {
-            self.listen_to(id);
-        }
-        let Some(worker) = self.workers.remove(&id) else {
-            return;
-        };
-        let why = self.condemned.remove(&id).map(|why| format!(", {why}")).unwrap_or_default();
-        let text = format!("process {} ended: {how}{why}", worker.pid);
-        tracing::info!("{}: {text}", worker.server);
-        let Some(server) = self.servers.get_mut(&worker.server) else {
-            return;
-        };
-        server.predecessors.retain(|predecessor| *predecessor != id);
-        let event = if server.serving == Some(id) {
-            server.serving = None;
-            server.served = worker.ready.map(|ready| self.now.duration_since(ready));
-            Event::Gone
-        } else if server.successor == Some(id) {
-            server.successor = None;
-            Event::SuccessorGone
-        } else {
-            return;
-        };
-        self.happen(&worker.server, event, Note::text(text), None);
     }
-
-    // ---- clients
 
     fn accept(&mut self) {
         for _ in 0..TURN {
-            let id = self.next_id();
-            if !self.desk.accept(id, self.now) {
-                return;
-            }
-            let Some(link) = self.desk.link(id) else {
-                continue;
-            };
+            let Some(id) = self.desk.accept(self.now) else { return };
+            let Some(link) = self.desk.link(id) else { continue };
             if self.watch(link, CLIENT | u64::from(id)).is_err() {
                 self.desk.drop_client(id);
             }
         }
     }
 
-    fn serve(&mut self, id: u32) {
-        // One that waits is not heard, so it has hung up: its order is carried out, its answer not waited for.
-        if self.desk.waits(id) {
-            self.desk.drop_client(id);
-            return;
-        }
-        match self.desk.hear(id, self.now) {
-            Asked::Request(request, peer) => {
-                let ticket = Desk::ticket(id, request, peer, self.now + PATIENCE);
-                self.ask(ticket, peer);
-            }
-            Asked::Nothing | Asked::Gone => {}
-        }
-    }
-
-    fn ask(&mut self, ticket: Ticket, peer: Peer) {
+    fn ask(&mut self, ticket: Ticket) {
         let request = ticket.request.clone();
         if let Request::List { after } = request {
             self.refresh();
             let rows = self.servers.iter().filter(|(name, _)| after.as_ref().is_none_or(|after| *name > after));
-            let rows = rows.map(|(name, server)| self.row(name, server, &self.roster)).collect();
-            let reply = Reply::servers(self.host_row(), rows);
-            return self.answer(&[ticket], &reply);
+            let reply = Reply::servers(self.host_row(), rows.map(|(_, server)| self.row(server)).collect());
+            return self.answer(&ticket, &reply);
         }
-        let Some(name) = request.server().cloned() else {
-            return;
-        };
+        let Some(name) = request.server().cloned() else { return };
         if !self.servers.contains_key(&name) {
             self.refresh();
         }
@@ -490,62 +386,54 @@ impl Supervisor {
         if !self.servers.contains_key(&name) {
             let file = self.options.servers().join(format!("{name}.toml"));
             let reason = format!("there is no server {name}: {} does not exist", file.display());
-            return self.answer(&[ticket], &refuse(reason));
+            return self.answer(&ticket, &refuse(reason));
         }
         if self.ending {
-            return self.answer(&[ticket], &refuse("posternd is ending".to_owned()));
+            return self.answer(&ticket, &refuse("posternd is ending".to_owned()));
         }
         if let Some(event) = event_of(&request) {
             self.mute(ticket.client, true);
-            self.timers.set(ticket.deadline, Wake::Client(ticket.client));
-            return self.happen(&name, event, Note::default(), Some(ticket));
+            return self.happen(&name, event, Some(ticket));
         }
-        self.introduce(&name, ticket, peer);
+        self.introduce(&name, &ticket);
     }
 
-    fn introduce(&mut self, name: &ServerName, ticket: Ticket, peer: Peer) {
+    fn introduce(&mut self, name: &ServerName, ticket: &Ticket) {
         let serving = self.servers.get(name).and_then(|server| server.serving);
-        let ready = serving.and_then(|id| self.workers.get(&id)).filter(|worker| worker.ready.is_some());
+        let ready = serving.and_then(|pid| self.workers.get(&pid)).filter(|worker| worker.ready.is_some());
         let introduced = match ready {
-            Some(worker) => introduce(worker, peer.uid).map_err(|error| format!("{name}: {error}")),
+            Some(worker) => introduce(worker, ticket.peer.uid).map_err(|error| format!("{name}: {error}")),
             None => Err(format!("{name} is not running")),
         };
         match introduced {
-            Ok(link) => {
-                self.desk.answer(&ticket, &Reply::Introduced, &[link.as_fd()]);
-            }
-            Err(reason) => self.answer(&[ticket], &Reply::refused(reason, Vec::new())),
+            Ok(link) => drop(self.desk.answer(ticket, &Reply::Introduced, &[link.as_fd()])),
+            Err(reason) => self.answer(ticket, &Reply::refused(reason, Vec::new())),
         }
     }
 
-    /// Gives one answer to all of `tickets`, and hears those clients again.
-    pub(crate) fn answer(&mut self, tickets: &[Ticket], reply: &Reply) {
-        for ticket in tickets {
-            if self.desk.answer(ticket, reply, &[]) {
-                self.mute(ticket.client, false);
-            }
+    /// Answers a client, and hears it again.
+    pub(crate) fn answer(&mut self, ticket: &Ticket, reply: &Reply) {
+        if self.desk.answer(ticket, reply, &[]) {
+            self.mute(ticket.client, false);
         }
     }
 
     /// A client that waits for an answer is not heard: its next request comes after it.
     fn mute(&self, client: u32, waits: bool) {
-        let Some(link) = self.desk.link(client) else {
-            return;
-        };
+        let Some(link) = self.desk.link(client) else { return };
         let flags = if waits { EpollFlags::empty() } else { EpollFlags::EPOLLIN };
         let _ = self.watch.modify(link, &mut EpollEvent::new(flags, CLIENT | u64::from(client)));
     }
 
     fn host_row(&self) -> HostRow {
-        let isolated = self.uids.isolated();
         let mut notes = Vec::new();
-        if !isolated {
+        if !isolated() {
             let uid = nix::unistd::geteuid();
             notes.push(format!("not started by root: all workers run as uid {uid}, isolation is weaker"));
         }
         notes.extend(Some(self.roster.note.clone()).filter(|note| !note.is_empty()));
         HostRow {
-            isolated,
+            isolated: isolated(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             since: self.since,
@@ -556,28 +444,22 @@ impl Supervisor {
     fn tell_systemd(&mut self) {
         if self.reloading && self.servers.values().all(|server| server.state.settled()) {
             self.reloading = false;
-            systemd::ready();
+            systemd::tell(&[NotifyState::Ready]);
         }
         if std::mem::take(&mut self.status_is_old) {
             let count = |state| self.servers.values().filter(|server| server.state == state).count();
             let [serving, waiting] = [State::Serving, State::Waiting].map(count);
             let troubled = count(State::Failed) + count(State::Refused) + waiting;
-            systemd::status(&format!("{serving} of {} servers run, {troubled} in trouble", self.servers.len()));
+            let text = format!("{serving} of {} servers run, {troubled} in trouble", self.servers.len());
+            systemd::tell(&[NotifyState::Status(&text)]);
         }
     }
 }
 
-fn by_signal(signal: Signal) -> String {
-    format!("killed by {signal}")
-}
-
 fn settings(path: &Path) -> Result<HostSettings, String> {
     let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(HostSettings::default());
-        }
-        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(|error| format!("cannot read {}: {error}", path.display()))?,
     };
     HostSettings::from_toml(&text, path).map_err(|findings| {
         let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();

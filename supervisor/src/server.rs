@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::unistd::Pid;
 use postern_control::client::{Reply, Request, ServerRow};
 use postern_control::worker::{Order, Report};
 use postern_control::{Link, VERSION};
@@ -9,11 +10,11 @@ use postern_hosting::{Finding, Hosting, ServerName, ServerState};
 
 use crate::backoff::Backoff;
 use crate::desk::Ticket;
-use crate::handover::{Handover, state_folder};
+use crate::handover::{self, Handover, state_folder};
 use crate::life::{Action, Event, State, Step, step};
 use crate::link::Worker;
 use crate::listeners::Listeners;
-use crate::roster::{Definition, Roster};
+use crate::roster::Definition;
 use crate::run::Supervisor;
 use crate::spawn;
 use crate::timers::Wake;
@@ -33,56 +34,59 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) const QUIET: Duration = Duration::from_secs(15);
 pub(crate) const SILENT: Duration = Duration::from_secs(60);
 
-/// Why something could not be prepared.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// Something in its definition.
-    Definition(Vec<Finding>),
-    /// Something on the host, in a sentence.
-    Host(String),
+/// An event, and what is to be said about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Happening {
+    event: Event,
+    text: String,
+    findings: Vec<Finding>,
 }
 
-impl From<Vec<Finding>> for Trouble {
-    fn from(findings: Vec<Finding>) -> Trouble {
-        Trouble::Definition(findings)
+impl Happening {
+    pub(crate) fn because(event: Event, text: impl Into<String>) -> Happening {
+        Happening { event, text: text.into(), findings: Vec::new() }
+    }
+
+    fn refused(event: Event, findings: Vec<Finding>) -> Happening {
+        Happening { event, text: "its definition is refused".to_owned(), findings }
     }
 }
 
-impl From<String> for Trouble {
-    fn from(text: String) -> Trouble {
-        Trouble::Host(text)
+impl From<Event> for Happening {
+    fn from(event: Event) -> Happening {
+        Happening::because(event, "")
     }
 }
 
-/// What an event comes with: words for people.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Note {
-    pub(crate) text: String,
-    pub(crate) findings: Vec<Finding>,
+/// What cannot be prepared because of something in the definition.
+impl From<Vec<Finding>> for Happening {
+    fn from(findings: Vec<Finding>) -> Happening {
+        Happening::refused(Event::BadDefinition, findings)
+    }
 }
 
-impl Note {
-    pub(crate) fn text(text: impl Into<String>) -> Note {
-        Note { text: text.into(), findings: Vec::new() }
-    }
-
-    pub(crate) fn findings(text: &str, findings: Vec<Finding>) -> Note {
-        Note { text: text.to_owned(), findings }
+/// What cannot be prepared because of something on the host, in a sentence.
+impl From<String> for Happening {
+    fn from(text: String) -> Happening {
+        Happening::because(Event::Unable, text)
     }
 }
 
 /// One server.
 pub(crate) struct Server {
+    name: ServerName,
     pub(crate) state: State,
     /// When it came into the state shown, in seconds since 1970.
     since: u64,
     /// Why it is in a state nobody wants.
-    note: Note,
+    why: String,
+    findings: Vec<Finding>,
     /// Whether it is to answer 421.
     pub(crate) paused: bool,
-    pub(crate) serving: Option<u32>,
-    pub(crate) successor: Option<u32>,
-    pub(crate) predecessors: Vec<u32>,
+    /// The processes that serve, get ready to serve, and drain.
+    pub(crate) serving: Option<Pid>,
+    successor: Option<Pid>,
+    predecessors: Vec<Pid>,
     pub(crate) listeners: Listeners,
     /// The definition in force, and the one being tried.
     hosting: Option<Hosting>,
@@ -97,11 +101,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new() -> Server {
+    pub(crate) fn new(name: ServerName) -> Server {
         Server {
+            name,
             state: State::Stopped,
             since: unix_now(),
-            note: Note::default(),
+            why: String::new(),
+            findings: Vec::new(),
             paused: false,
             serving: None,
             successor: None,
@@ -123,27 +129,6 @@ impl Server {
         at_rest && self.predecessors.is_empty()
     }
 
-    fn enter(&mut self, state: State, note: &Note, now: Instant) -> Option<Instant> {
-        let serving = |state| matches!(state, State::Serving | State::Turning | State::Reloading);
-        if !(serving(self.state) && serving(state)) || self.state == State::Turning {
-            self.since = unix_now();
-        }
-        if matches!(state, State::Waiting | State::Failed | State::Refused) {
-            self.note = note.clone();
-        } else if matches!(state, State::Serving | State::Stopped) {
-            self.note = Note::default();
-        }
-        self.state = state;
-        self.deadline = match state {
-            State::Starting | State::Restarting => Some(now + START),
-            State::Turning => Some(now + TURN),
-            State::Reloading => Some(now + RELOAD),
-            State::Stopping => Some(now + STOP + GRACE),
-            _ => None,
-        };
-        self.deadline
-    }
-
     fn shown(&self) -> ServerState {
         match self.state {
             State::Stopped => ServerState::Stopped,
@@ -162,332 +147,297 @@ impl Server {
 
 impl Supervisor {
     /// Something happens to a server: the table is asked, and what it says is done, until nothing follows.
-    pub(crate) fn happen(&mut self, name: &ServerName, event: Event, note: Note, ticket: Option<Ticket>) {
-        let mut ticket = ticket;
-        let mut next = Some((event, note));
-        while let Some((event, note)) = next.take().or_else(|| self.deferred(name, &mut ticket)) {
-            let Some(server) = self.servers.get_mut(name) else {
-                return;
-            };
-            let Step { state, actions } = step(server.state, event);
-            tracing::debug!("{name}: {:?}, {event:?}: {state:?} {actions:?} {}", server.state, note.text);
-            let accepted = !matches!(actions, [Action::Defer | Action::Deny]);
-            if let Some(asker) = ticket.as_ref().filter(|_| accepted) {
-                let request = asker.request.clone();
-                self.note_wish(name, &request);
+    pub(crate) fn happen(&mut self, name: &ServerName, what: impl Into<Happening>, ticket: Option<Ticket>) {
+        let Some(mut server) = self.servers.remove(name) else { return };
+        let (mut next, mut ticket) = (Some(what.into()), ticket);
+        while let Some(what) = next.take() {
+            let Step { state, actions } = step(server.state, what.event);
+            tracing::debug!("{name}: {:?}, {what:?}: {state:?} {actions:?}", server.state);
+            if ticket.is_some() && !matches!(actions, [Action::Defer | Action::Deny]) {
+                self.note_wish(&mut server, what.event);
             }
-            let Some(server) = self.servers.get_mut(name) else {
-                return;
-            };
             if server.state != state {
-                if let Some(deadline) = server.enter(state, &note, self.now) {
-                    self.timers.set(deadline, Wake::Server(name.clone()));
-                }
-                self.status_is_old = true;
+                self.enter(&mut server, state, &what);
             }
             for action in actions {
-                next = self.act(name, *action, &note, &mut ticket).or(next);
+                next = self.act(&mut server, *action, &what, &mut ticket).err().or(next);
             }
-            if let (Some(asker), Some(server)) = (ticket.take(), self.servers.get_mut(name)) {
-                server.waiting.push(asker);
+            server.waiting.extend(ticket.take());
+            if next.is_none() && server.state.settled() && !server.deferred.is_empty() {
+                let first = server.deferred.remove(0);
+                next = event_of(&first.request).map(Happening::from);
+                ticket = Some(first);
             }
         }
-    }
-
-    /// The next of those whose turn comes once no transition is going on.
-    fn deferred(&mut self, name: &ServerName, ticket: &mut Option<Ticket>) -> Option<(Event, Note)> {
-        let server = self.servers.get_mut(name).filter(|server| server.state.settled())?;
-        if server.deferred.is_empty() {
-            return None;
-        }
-        let next = server.deferred.remove(0);
-        let event = event_of(&next.request)?;
-        *ticket = Some(next);
-        Some((event, Note::default()))
+        self.servers.insert(name.clone(), server);
     }
 
     /// The operator's word is on disk before anything is done about it.
-    fn note_wish(&mut self, name: &ServerName, request: &Request) {
-        let Some(server) = self.servers.get_mut(name) else {
-            return;
-        };
+    fn note_wish(&mut self, server: &mut Server, event: Event) {
         let runs = !matches!(server.state, State::Stopped | State::Stopping);
-        let wish = match request {
-            Request::Stop { .. } => Wish::Stopped,
-            Request::Pause { .. } => Wish::Paused,
-            Request::Resume { .. } => Wish::Running,
-            Request::Start { .. } | Request::Restart { .. } | Request::Reload { .. } => {
-                server.backoff.forget();
-                if runs && server.paused { Wish::Paused } else { Wish::Running }
-            }
-            _ => return,
+        let wish = match event {
+            Event::Stop => Wish::Stopped,
+            Event::Pause => Wish::Paused,
+            Event::Start | Event::Restart | Event::Reload if runs && server.paused => Wish::Paused,
+            _ => Wish::Running,
         };
         server.paused = wish == Wish::Paused;
-        if let Err(error) = self.wanted.set(name, wish) {
-            tracing::error!("{name}: the operator's wish is not on disk: {error}");
+        server.backoff.forget();
+        if let Err(error) = self.wanted.set(&server.name, wish) {
+            tracing::error!("{}: the operator's wish is not on disk: {error}", server.name);
         }
     }
 
-    /// Carries out one action; some say at once that it cannot be done.
+    fn enter(&mut self, server: &mut Server, state: State, what: &Happening) {
+        let serves = |state| matches!(state, State::Serving | State::Turning | State::Reloading);
+        if !(serves(server.state) && serves(state)) || server.state == State::Turning {
+            server.since = unix_now();
+        }
+        match state {
+            State::Waiting | State::Failed | State::Refused => {
+                (server.why, server.findings) = (what.text.clone(), what.findings.clone());
+            }
+            State::Serving | State::Stopped => (server.why, server.findings) = Default::default(),
+            _ => {}
+        }
+        server.state = state;
+        let time = match state {
+            State::Starting | State::Restarting => Some(START),
+            State::Turning => Some(TURN),
+            State::Reloading => Some(RELOAD),
+            State::Stopping => Some(STOP + GRACE),
+            _ => None,
+        };
+        self.set_deadline(server, time);
+        self.status_is_old = true;
+    }
+
+    fn set_deadline(&mut self, server: &mut Server, time: Option<Duration>) {
+        server.deadline = time.map(|time| self.now + time);
+        if let Some(deadline) = server.deadline {
+            self.timers.set(deadline, Wake::Server(server.name.clone()));
+        }
+    }
+
+    /// Carries out one action; some say at once what else happens.
     fn act(
         &mut self,
-        name: &ServerName,
+        server: &mut Server,
         action: Action,
-        note: &Note,
+        what: &Happening,
         ticket: &mut Option<Ticket>,
-    ) -> Option<(Event, Note)> {
+    ) -> Result<(), Happening> {
         match action {
-            Action::Spawn | Action::SpawnSuccessor => {
-                let spawned = self.spawn(name);
-                let server = self.servers.get_mut(name)?;
-                match spawned {
-                    Ok(id) if action == Action::Spawn => server.serving = Some(id),
-                    Ok(id) => server.successor = Some(id),
-                    Err(trouble) => return Some(cannot(trouble)),
-                }
+            Action::Spawn => server.serving = Some(self.spawn(server)?),
+            Action::SpawnSuccessor => server.successor = Some(self.spawn(server)?),
+            Action::OrderReload => self.order_reload(server)?,
+            Action::OrderTurn => {
+                let order = if server.paused { Order::Pause } else { Order::Resume };
+                self.serving(server)?.order(&order, &[])?;
             }
-            Action::OrderReload => return self.order_reload(name).err().map(cannot),
-            Action::OrderTurn => return self.order_turn(name).err().map(cannot),
             Action::Drain => {
-                let id = self.servers.get(name)?.serving;
-                if !id.is_some_and(|id| self.drain(id, STOP, false)) {
-                    return Some((Event::Unable, Note::text("the worker does not take orders")));
+                let pid = self.serving(server)?.pid;
+                self.drain(pid, STOP, false)?;
+            }
+            Action::Hasten => {
+                for pid in &server.predecessors {
+                    self.drain(*pid, STOP, false).unwrap_or_else(|why| self.condemn(*pid, &why));
                 }
             }
-            Action::Kill => {
-                let id = self.servers.get_mut(name)?.serving.take();
-                self.end_worker(name, id);
+            Action::Kill => server.served = self.end_worker(server.serving.take()),
+            Action::KillSuccessor => drop(self.end_worker(server.successor.take())),
+            Action::Promote => {
+                let time = server.hosting.as_ref().map_or(Hosting::DRAIN_TIMEOUT, |hosting| hosting.drain_timeout);
+                if let Some(pid) = std::mem::replace(&mut server.serving, server.successor.take()) {
+                    server.predecessors.push(pid);
+                    self.drain(pid, time, true).unwrap_or_else(|why| self.condemn(pid, &why));
+                }
             }
-            Action::KillSuccessor => {
-                let id = self.servers.get_mut(name)?.successor.take();
-                self.end_worker(name, id);
-            }
-            Action::Promote => self.promote(name),
-            Action::Inherit => {
-                let server = self.servers.get_mut(name)?;
-                server.serving = server.successor.take();
-            }
+            Action::Inherit => server.serving = server.successor.take(),
             Action::KeepListeners => {
-                let server = self.servers.get_mut(name)?;
                 server.listeners.keep();
                 server.hosting = server.tried.take().or(server.hosting.take());
             }
-            Action::RollBackListeners => {
-                let server = self.servers.get_mut(name)?;
-                server.listeners.roll_back();
-                server.tried = None;
+            Action::RollBackListeners => server.listeners.roll_back(),
+            Action::CloseListeners if self.ending => server.listeners.leave(),
+            Action::CloseListeners => server.listeners.close(),
+            Action::BackOff => {
+                let wait = server.backoff.died(server.served.take());
+                let deaths = server.backoff.deaths();
+                server.why += &format!("; {deaths} in a row, the next try comes {wait:?} later");
+                tracing::warn!("{}: {}", server.name, server.why);
+                self.set_deadline(server, Some(wait));
             }
-            Action::CloseListeners if self.ending => self.servers.get_mut(name)?.listeners.leave(),
-            Action::CloseListeners => self.servers.get_mut(name)?.listeners.close(),
-            Action::BackOff => self.back_off(name),
-            Action::Done | Action::Deny => self.answer_all(name, action == Action::Done, note, ticket),
+            Action::Done => {
+                let message = format!("{} is {}", server.name, server.shown());
+                self.answer_all(server, ticket.take(), &Reply::done(message, what.findings.clone()));
+            }
+            Action::Deny => {
+                let reason = match server.state {
+                    _ if !what.text.is_empty() => format!("{}: {}", server.name, what.text),
+                    State::Stopped => format!("{} is not running", server.name),
+                    state => format!("{} is {}", server.name, format!("{state:?}").to_lowercase()),
+                };
+                tracing::warn!("{reason}");
+                self.answer_all(server, ticket.take(), &Reply::refused(reason, what.findings.clone()));
+            }
             Action::Interrupt => {
-                let server = self.servers.get_mut(name)?;
-                let mut tickets: Vec<Ticket> = server.waiting.drain(..).collect();
-                tickets.append(&mut server.deferred);
-                let reply = Reply::refused(format!("{name} was stopped meanwhile"), Vec::new());
-                self.answer(&tickets, &reply);
+                let reply = Reply::refused(format!("{} was stopped meanwhile", server.name), Vec::new());
+                server.waiting.append(&mut server.deferred);
+                let stops = server.waiting.extract_if(.., |ticket| matches!(ticket.request, Request::Stop { .. }));
+                let stops: Vec<Ticket> = stops.collect();
+                self.answer_all(server, None, &reply);
+                server.waiting = stops;
             }
-            Action::Defer => {
-                let asker = ticket.take()?;
-                self.servers.get_mut(name)?.deferred.push(asker);
-            }
+            Action::Defer => server.deferred.extend(ticket.take()),
         }
-        None
+        Ok(())
+    }
+
+    fn answer_all(&mut self, server: &mut Server, asker: Option<Ticket>, reply: &Reply) {
+        server.waiting.extend(asker);
+        for ticket in std::mem::take(&mut server.waiting) {
+            self.answer(&ticket, reply);
+        }
     }
 
     /// Reads the definition and binds its addresses: what a new worker and a reload have in common.
-    fn prepare(&mut self, name: &ServerName) -> Result<(Definition, Identity), Trouble> {
+    fn prepare(&mut self, server: &mut Server) -> Result<(Definition, Identity), Happening> {
         let servers = &self.servers;
         let holds = |other: &ServerName| servers.get(other).is_some_and(|other| other.listeners.any());
-        let definition = self.roster.open(name, holds)?;
-        let who = self.uids.identity(name, &definition.hosting, &definition.path)?;
-        let server = self.servers.get_mut(name).ok_or_else(|| format!("there is no server {name}"))?;
-        server.listeners.try_identities(name, &definition.hosting.listen, &mut self.kept)?;
+        let definition = self.roster.open(&server.name, holds)?;
+        let who = self.uids.identity(&server.name, &definition.hosting, &definition.path)?;
+        server.listeners.try_identities(&server.name, &definition.hosting.listen, &mut self.kept)?;
         server.tried = Some(definition.hosting.clone());
         Ok((definition, who))
     }
 
-    fn spawn(&mut self, name: &ServerName) -> Result<u32, Trouble> {
-        let (definition, who) = self.prepare(name)?;
+    fn spawn(&mut self, server: &mut Server) -> Result<Pid, Happening> {
+        let (definition, who) = self.prepare(server)?;
+        let name = &server.name;
         let folder = state_folder(&self.options.state, name, who)?;
         let limits = definition.hosting.limits;
-        let server = self.servers.get(name).ok_or_else(|| format!("there is no server {name}"))?;
-        let listeners = server.listeners.tried();
-        let Handover { manifest, files } = Handover::open(definition, listeners)?;
+        let Handover { manifest, files } = Handover::open(definition, server.listeners.tried())?;
         let (here, there) = Link::pair().map_err(|error| error.to_string())?;
         here.set_nonblocking(true).map_err(|error| error.to_string())?;
         let pid = spawn::spawn(&self.options.worker, name, who, &folder, &limits, there)?;
-        let worker = Worker::new(name.clone(), pid, who.uid.as_raw(), here, self.now);
-        let begin = Order::Begin { server: name.clone(), state: folder, manifest, paused: server.paused };
-        let begun = worker
-            .order(&Order::Hello { version: VERSION }, &[])
-            .and_then(|()| worker.order(&begin, &crate::handover::all(&files, listeners)));
         tracing::info!("{name}: process {pid} executed as uid {}", who.uid);
-        let id = self.keep_worker(worker)?;
-        if let Err(error) = begun {
-            self.end_worker(name, Some(id));
-            return Err(Trouble::Host(format!("cannot hand over to the worker: {error}")));
+        self.keep_worker(Worker::new(name.clone(), pid, who.uid.as_raw(), here, self.now))?;
+        let begin = Order::Begin { server: name.clone(), state: folder, manifest, paused: server.paused };
+        let begun = self.workers.get(&pid).map_or(Ok(()), |worker| {
+            worker.order(&Order::Hello { version: VERSION }, &[])?;
+            worker.order(&begin, &handover::all(&files, server.listeners.tried()))
+        });
+        if begun.is_err() {
+            self.end_worker(Some(pid));
         }
-        Ok(id)
+        begun?;
+        Ok(pid)
     }
 
-    fn order_reload(&mut self, name: &ServerName) -> Result<(), Trouble> {
-        let (definition, who) = self.prepare(name)?;
+    fn order_reload(&mut self, server: &mut Server) -> Result<(), Happening> {
+        let (definition, who) = self.prepare(server)?;
         let limits = definition.hosting.limits;
-        let server = self.servers.get(name).ok_or_else(|| format!("there is no server {name}"))?;
-        let listeners = server.listeners.tried();
-        let handover = Handover::open(definition, listeners)?;
-        let worker = server.serving.and_then(|id| self.workers.get(&id));
-        let worker = worker.ok_or_else(|| "it has no worker".to_owned())?;
+        let Handover { manifest, files } = Handover::open(definition, server.listeners.tried())?;
+        let worker = self.serving(server)?;
         if worker.uid != who.uid.as_raw() {
-            return Err(Trouble::Host("`user` has changed: restart it, a process keeps its user".to_owned()));
+            return Err("`user` has changed: restart it, a process keeps its user".to_owned().into());
         }
-        spawn::restrict(worker.pid, name, who, &limits);
-        let files = crate::handover::all(&handover.files, listeners);
-        worker
-            .order(&Order::Reload { manifest: handover.manifest }, &files)
-            .map_err(|error| Trouble::Host(format!("the worker does not take orders: {error}")))
+        spawn::restrict(worker.pid, &server.name, who, &limits);
+        Ok(worker.order(&Order::Reload { manifest }, &handover::all(&files, server.listeners.tried()))?)
     }
 
-    fn order_turn(&mut self, name: &ServerName) -> Result<(), Trouble> {
-        let server = self.servers.get(name);
-        let order = if server.is_some_and(|server| server.paused) { Order::Pause } else { Order::Resume };
-        let worker = server.and_then(|server| self.workers.get(&server.serving?));
-        let worker = worker.ok_or_else(|| "it has no worker".to_owned())?;
-        worker.order(&order, &[]).map_err(|error| Trouble::Host(format!("the worker does not take orders: {error}")))
+    fn serving(&self, server: &Server) -> Result<&Worker, String> {
+        server.serving.and_then(|pid| self.workers.get(&pid)).ok_or_else(|| "it has no worker".to_owned())
     }
 
-    /// Tells a worker to drain; past the deadline it is killed. `false`: it cannot be told.
-    pub(crate) fn drain(&mut self, id: u32, time: Duration, gently: bool) -> bool {
-        let Some(worker) = self.workers.get_mut(&id) else {
-            return false;
-        };
+    /// Tells a worker to drain; past the deadline it is killed.
+    fn drain(&mut self, pid: Pid, time: Duration, gently: bool) -> Result<(), String> {
+        let worker = self.workers.get_mut(&pid).ok_or_else(|| "it has no worker".to_owned())?;
         let deadline = self.now + time + GRACE;
         worker.deadline = Some((deadline, "it did not drain in time"));
-        self.timers.set(deadline, Wake::Worker(id));
-        worker.order(&Order::Drain { deadline: time, gently }, &[]).is_ok()
+        self.timers.set(deadline, Wake::Worker(pid));
+        worker.order(&Order::Drain { deadline: time, gently }, &[])
     }
 
-    fn promote(&mut self, name: &ServerName) {
-        let Some(server) = self.servers.get_mut(name) else {
-            return;
-        };
-        let time = server.hosting.as_ref().map_or(Hosting::DRAIN_TIMEOUT, |hosting| hosting.drain_timeout);
-        let predecessor = server.serving.take();
-        server.serving = server.successor.take();
-        if let Some(id) = predecessor {
-            server.predecessors.push(id);
-            if !self.drain(id, time, true) {
-                self.condemn(id, "it does not take orders");
-            }
-        }
-    }
-
-    fn end_worker(&mut self, name: &ServerName, id: Option<u32>) {
-        let Some(worker) = id.and_then(|id| self.workers.get(&id)) else {
-            return;
-        };
+    /// Ends a worker at once; how long it had been ready.
+    fn end_worker(&self, pid: Option<Pid>) -> Option<Duration> {
+        let worker = self.workers.get(&pid?)?;
         worker.kill();
-        let served = worker.ready.map(|ready| self.now.duration_since(ready));
-        if let Some(server) = self.servers.get_mut(name) {
-            server.served = served;
-        }
-    }
-
-    fn back_off(&mut self, name: &ServerName) {
-        let Some(server) = self.servers.get_mut(name) else {
-            return;
-        };
-        let wait = server.backoff.died(server.served.take());
-        let deadline = self.now + wait;
-        server.deadline = Some(deadline);
-        let deaths = server.backoff.deaths();
-        server.note.text += &format!("; {deaths} in a row, the next try comes {wait:?} later");
-        tracing::warn!("{name}: {}", server.note.text);
-        self.timers.set(deadline, Wake::Server(name.clone()));
-    }
-
-    fn answer_all(&mut self, name: &ServerName, done: bool, note: &Note, ticket: &mut Option<Ticket>) {
-        let Some(server) = self.servers.get_mut(name) else {
-            return;
-        };
-        let mut tickets: Vec<Ticket> = server.waiting.drain(..).collect();
-        tickets.extend(ticket.take());
-        let findings = note.findings.clone();
-        let reply = if done {
-            Reply::done(format!("{name} is {}", server.shown()), findings)
-        } else {
-            let reason = match server.state {
-                _ if !note.text.is_empty() => format!("{name}: {}", note.text),
-                State::Stopped => format!("{name} is not running"),
-                State::Stopping => format!("{name} is being stopped"),
-                _ => format!("{name} is {}", server.shown()),
-            };
-            tracing::warn!("{reason}");
-            Reply::refused(reason, findings)
-        };
-        self.answer(&tickets, &reply);
+        worker.ready.map(|ready| self.now.duration_since(ready))
     }
 
     /// A worker has said something that concerns its server.
-    pub(crate) fn report(&mut self, id: u32, report: Report) {
-        let Some(name) = self.workers.get(&id).map(|worker| worker.server.clone()) else {
-            return;
-        };
-        let Some(server) = self.servers.get(&name) else {
-            return;
-        };
-        let serving = server.serving == Some(id);
-        if !serving && server.successor != Some(id) {
+    pub(crate) fn report(&mut self, pid: Pid, report: Report) {
+        let Some(name) = self.workers.get(&pid).map(|worker| worker.server.clone()) else { return };
+        let Some(server) = self.servers.get(&name) else { return };
+        let serving = server.serving == Some(pid);
+        if !serving && server.successor != Some(pid) {
             return;
         }
-        let refused = "its definition is refused";
-        let (event, note) = match report {
-            Report::Ready if serving => (Event::Ready, Note::default()),
-            Report::Ready => (Event::SuccessorReady, Note::default()),
-            Report::Refused { findings } if serving => (Event::Refuses, Note::findings(refused, findings)),
-            Report::Refused { findings } => (Event::SuccessorRefuses, Note::findings(refused, findings)),
-            Report::Reloaded { findings } if serving => (Event::Reloaded, Note::findings("", findings)),
-            Report::Paused | Report::Resumed if serving => (Event::Turned, Note::default()),
+        let what = match report {
+            Report::Ready if serving => Event::Ready.into(),
+            Report::Ready => Event::SuccessorReady.into(),
+            Report::Refused { findings } if serving => Happening::refused(Event::Refuses, findings),
+            Report::Refused { findings } => Happening::refused(Event::SuccessorRefuses, findings),
+            Report::Reloaded { findings } if serving => Happening { findings, ..Event::Reloaded.into() },
+            Report::Paused | Report::Resumed if serving => Event::Turned.into(),
             _ => return,
         };
-        self.happen(&name, event, note, None);
+        self.happen(&name, what, None);
+    }
+
+    /// A process of a server is gone, and why.
+    pub(crate) fn lose(&mut self, worker: &Worker, text: String) {
+        let pid = worker.pid;
+        let Some(server) = self.servers.get_mut(&worker.server) else { return };
+        server.predecessors.retain(|predecessor| *predecessor != pid);
+        let mut event = None;
+        if server.serving == Some(pid) {
+            server.serving = None;
+            server.served = worker.ready.map(|ready| self.now.duration_since(ready));
+            event = Some(Event::Gone);
+        } else if server.successor == Some(pid) {
+            server.successor = None;
+            event = Some(Event::SuccessorGone);
+        }
+        if server.state == State::Stopping {
+            // It is stopped when the last of its processes is gone.
+            event = Some(Event::Gone).filter(|_| server.serving.is_none() && server.predecessors.is_empty());
+        }
+        if let Some(event) = event {
+            self.happen(&worker.server, Happening::because(event, text), None);
+        }
     }
 
     /// How a server is shown.
-    pub(crate) fn row(&self, name: &ServerName, server: &Server, roster: &Roster) -> ServerRow {
-        let known = roster.known(name);
+    pub(crate) fn row(&self, server: &Server) -> ServerRow {
+        let known = self.roster.known.get(&server.name);
         let reading = known.and_then(|known| known.reading.as_ref().ok());
-        let hosting = server.hosting.as_ref().filter(|_| server.serving.is_some()).or(reading);
-        let worker = server.serving.and_then(|id| self.workers.get(&id));
+        let hosting = server.hosting.as_ref().filter(|_| server.listeners.any()).or(reading);
+        let worker = self.serving(server).ok();
         let all = server.serving.iter().chain(&server.successor).chain(&server.predecessors);
-        let all: Vec<&Worker> = all.filter_map(|id| self.workers.get(id)).collect();
-        let mut addresses = server.listeners.identities();
-        if addresses.is_empty() {
-            addresses = hosting.map(|hosting| hosting.listen.clone()).unwrap_or_default();
-        }
-        let mut details = Vec::from_iter(Some(server.note.text.clone()).filter(|text| !text.is_empty()));
+        let all: Vec<&Worker> = all.filter_map(|pid| self.workers.get(pid)).collect();
+        let mut details = Vec::from_iter(Some(server.why.clone()).filter(|why| !why.is_empty()));
         let findings = match known.map(|known| &known.reading) {
-            Some(Err(findings)) if server.note.findings.is_empty() => findings,
-            _ => &server.note.findings,
+            Some(Err(findings)) if server.findings.is_empty() => findings,
+            _ => &server.findings,
         };
         details.extend(findings.first().map(Finding::to_string));
         if known.is_none() {
             details.push("its definition is gone".to_owned());
         }
-        if let Some(silent) = worker.filter(|worker| worker.ready.is_some()).map(|worker| self.now - worker.heard) {
-            if silent >= QUIET {
-                details.push(format!("no sign of life for {} s", silent.as_secs()));
-            }
+        let silent = worker.filter(|worker| worker.ready.is_some()).map(|worker| self.now - worker.heard);
+        if let Some(silent) = silent.filter(|silent| *silent >= QUIET) {
+            details.push(format!("no sign of life for {} s", silent.as_secs()));
         }
         if !server.predecessors.is_empty() {
             details.push(format!("{} former processes drain", server.predecessors.len()));
         }
         ServerRow {
-            name: name.clone(),
+            name: server.name.clone(),
             state: server.shown(),
-            addresses,
+            addresses: hosting.map(|hosting| hosting.listen.clone()).unwrap_or_default(),
             pid: worker.and_then(|worker| u32::try_from(worker.pid.as_raw()).ok()),
             uid: worker.map(|worker| worker.uid),
             sessions: all.iter().fold(0, |sum, worker| sum.saturating_add(worker.sessions)),
@@ -509,13 +459,6 @@ pub(crate) fn event_of(request: &Request) -> Option<Event> {
         Request::Restart { .. } => Some(Event::Restart),
         Request::Reload { .. } => Some(Event::Reload),
         Request::Hello { .. } | Request::List { .. } | Request::Introduce { .. } => None,
-    }
-}
-
-fn cannot(trouble: Trouble) -> (Event, Note) {
-    match trouble {
-        Trouble::Definition(findings) => (Event::BadDefinition, Note::findings("its definition is refused", findings)),
-        Trouble::Host(text) => (Event::Unable, Note::text(text)),
     }
 }
 

@@ -10,7 +10,7 @@ use postern_control::Link;
 use postern_hosting::{ProcessLimits, ServerName};
 use rustix::process::{Resource, Rlimit, prlimit};
 
-use crate::uids::Identity;
+use crate::uids::{Identity, isolated};
 
 /// What of posternd's environment a worker gets.
 const ENVIRONMENT: [&str; 6] = ["RUST_LOG", "RUST_BACKTRACE", "TZ", "LANG", "PATH", "JOURNAL_STREAM"];
@@ -34,7 +34,7 @@ pub(crate) fn spawn(
         .stdout(Stdio::null())
         // Of its own, so that Ctrl-C on a terminal reaches posternd alone, which drains its workers.
         .process_group(0);
-    if nix::unistd::geteuid().is_root() {
+    if isolated() {
         // With these, root's supplementary groups are dropped too.
         command.uid(who.uid.as_raw()).gid(who.gid.as_raw());
     }

@@ -28,18 +28,13 @@ pub(crate) fn take_inherited() -> Vec<Inherited> {
         }
     };
     let ours = |number: RawFd| kept.iter().any(|(kept, _)| *kept == number);
-    for number in open_numbers().into_iter().filter(|number| *number > 2 && !ours(*number)) {
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let open: Vec<RawFd> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for number in open.into_iter().filter(|number| *number > 2 && !ours(*number)) {
         // The number of the folder just read is among them, and closed already.
         let _ = close(number);
     }
     kept.into_iter().filter_map(|(number, name)| own(number, name)).collect()
-}
-
-fn open_numbers() -> Vec<RawFd> {
-    let Ok(folder) = std::fs::read_dir("/proc/self/fd") else {
-        return Vec::new();
-    };
-    folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// A number is no owner: the file is taken from this very process by pidfd, and the number closed.
@@ -61,32 +56,17 @@ fn own(number: RawFd, name: String) -> Option<Inherited> {
     }
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+/// Tells systemd something.
+pub(crate) fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!("systemd does not listen: {error}");
     }
-}
-
-pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
 }
 
 pub(crate) fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         tell(&[NotifyState::Reloading, now]);
     }
-}
-
-pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping]);
-}
-
-pub(crate) fn status(text: &str) {
-    tell(&[NotifyState::Status(text)]);
-}
-
-pub(crate) fn alive() {
-    tell(&[NotifyState::Watchdog]);
 }
 
 /// How often systemd is to hear a sign of life: twice as often as it asks for.

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
+use nix::unistd::Pid;
 use postern_hosting::ServerName;
 
 /// Whom a timer wakes.
@@ -12,9 +13,7 @@ pub(crate) enum Wake {
     /// The deadline of a server's state.
     Server(ServerName),
     /// The deadline of a process, or its next sign of life.
-    Worker(u32),
-    /// The patience of a client.
-    Client(u32),
+    Worker(Pid),
     /// systemd wants a sign of life.
     Watchdog,
 }

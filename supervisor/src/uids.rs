@@ -1,6 +1,7 @@
 //! Which uid each server has, kept in `STATE/uids.json`.
 //!
-//! A uid is given once and never to another name, even after the server is gone: its files may still be there.
+//! A uid is given once and never to another name, even after the server is gone: its files may still be there. A damaged
+//! file stops posternd from starting: guessing could give one server's mail to another.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Uid, User};
 use postern_hosting::{Finding, Hosting, ServerName};
 
-use crate::server::Trouble;
-use crate::wanted::{read_or_set_aside, write_atomically};
+use crate::server::Happening;
+use crate::wanted::{read, write_atomically};
 
 /// Who a worker runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,24 +23,22 @@ pub(crate) struct Identity {
     pub(crate) exclusive: bool,
 }
 
+/// Whether servers run under uids of their own: only root can do that.
+pub(crate) fn isolated() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
 /// The uids given so far.
 pub(crate) struct Uids {
     path: PathBuf,
     range: Range<u32>,
     given: BTreeMap<ServerName, u32>,
-    isolated: bool,
 }
 
 impl Uids {
     pub(crate) fn open(state: &Path, range: Range<u32>) -> io::Result<Uids> {
         let path = state.join("uids.json");
-        let isolated = nix::unistd::geteuid().is_root();
-        Ok(Uids { given: read_or_set_aside(&path)?, path, range, isolated })
-    }
-
-    /// Whether servers run under uids of their own: only root can do that.
-    pub(crate) fn isolated(&self) -> bool {
-        self.isolated
+        Ok(Uids { given: read(&path)?, path, range })
     }
 
     /// Who the worker of `server` runs as: its fixed user, or its own uid, or, without root, whoever posternd is.
@@ -48,15 +47,15 @@ impl Uids {
         server: &ServerName,
         hosting: &Hosting,
         path: &Path,
-    ) -> Result<Identity, Trouble> {
-        if !self.isolated {
+    ) -> Result<Identity, Happening> {
+        if !isolated() {
             let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
             return Ok(Identity { uid, gid, exclusive: false });
         }
         if let Some(name) = &hosting.user {
             return fixed(name, hosting, path);
         }
-        let uid = self.own(server).map_err(Trouble::Host)?;
+        let uid = self.own(server)?;
         Ok(Identity { uid: Uid::from_raw(uid), gid: Gid::from_raw(uid), exclusive: true })
     }
 
@@ -80,24 +79,20 @@ impl Uids {
     }
 }
 
-fn fixed(name: &str, hosting: &Hosting, path: &Path) -> Result<Identity, Trouble> {
+fn fixed(name: &str, hosting: &Hosting, path: &Path) -> Result<Identity, Happening> {
     let finding = |what: String, remedy: &str| {
-        let finding = Finding::error(path, what, remedy);
-        Trouble::Definition(vec![match hosting.user_place {
-            Some(place) => finding.at(place),
-            None => finding,
-        }])
+        Happening::from(vec![Finding { place: hosting.user_place, ..Finding::error(path, what, remedy) }])
     };
     match User::from_name(name) {
         Ok(Some(user)) if user.uid.is_root() => {
-            Err(finding("a server never runs as root".to_owned(), "name another user, or none"))
+            Err(finding("root is no user for a server".into(), "name another, or none"))
         }
         Ok(Some(user)) => Ok(Identity { uid: user.uid, gid: user.gid, exclusive: false }),
         Ok(None) => {
             let remedy = "make it with useradd --system, or remove `user`: the server then gets a uid of its own";
             Err(finding(format!("there is no user `{name}` on this host"), remedy))
         }
-        Err(error) => Err(Trouble::Host(format!("cannot look up the user `{name}`: {error}"))),
+        Err(error) => Err(format!("cannot look up the user `{name}`: {error}").into()),
     }
 }
 

@@ -30,7 +30,16 @@ pub(crate) struct Wanted {
 impl Wanted {
     pub(crate) fn open(state: &Path) -> io::Result<Wanted> {
         let path = state.join("wanted.json");
-        Ok(Wanted { wishes: read_or_set_aside(&path)?, path })
+        let wishes = match read(&path) {
+            // Starting with less knowledge is better than not starting.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+                tracing::error!("{} is damaged and set aside as wanted.json.bad: {error}", path.display());
+                fs::rename(&path, path.with_extension("json.bad"))?;
+                BTreeMap::new()
+            }
+            read => read?,
+        };
+        Ok(Wanted { path, wishes })
     }
 
     /// The wish for `server`, if anybody uttered one.
@@ -52,22 +61,12 @@ impl Wanted {
     }
 }
 
-/// The JSON in `path`; nothing if there is no such file. A file that cannot be understood is set aside as `….bad`:
-/// starting with less knowledge is better than not starting.
-pub(crate) fn read_or_set_aside<T: DeserializeOwned + Default>(path: &Path) -> io::Result<T> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
-        Err(error) => return Err(error),
-    };
-    match serde_json::from_slice(&text) {
-        Ok(value) => Ok(value),
-        Err(error) => {
-            let aside = path.with_extension("json.bad");
-            tracing::error!("{} is damaged ({error}); set aside as {}", path.display(), aside.display());
-            fs::rename(path, aside)?;
-            Ok(T::default())
-        }
+/// The JSON in `path`; nothing if there is no such file.
+pub(crate) fn read<T: DeserializeOwned + Default>(path: &Path) -> io::Result<T> {
+    match fs::read(path) {
+        Ok(text) => Ok(serde_json::from_slice(&text)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        Err(error) => Err(error),
     }
 }
 

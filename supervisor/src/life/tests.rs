@@ -74,7 +74,7 @@ fn the_table_is_as_written_down() {
     // states in order:  o s R t l r x w F D
     let expected = [
         "Start: s s R! t! l! r! x+ s s s",
-        "Stop: o! x! x x! x! x! x o! o! o!",
+        "Stop: o! x! x x! x! x! x! o! o! o!",
         "Pause: o! s+ t t+ l+ r+ x! w! F! D!",
         "Resume: o! s+ t t+ l+ r+ x! w! F! D!",
         "Restart: s s+ r t+ l+ r+ x+ s s s",
@@ -158,7 +158,7 @@ fn carry_out(mut world: World, actions: &[Action]) -> World {
             KeepListeners | RollBackListeners => world.pending = false,
             CloseListeners => world = World { listening: false, pending: false, ..world },
             BackOff => assert!(!world.worker, "backing off from a worker that lives"),
-            Done | Deny | Interrupt | Defer => {}
+            Hasten | Done | Deny | Interrupt | Defer => {}
         }
     }
     world
