@@ -54,12 +54,12 @@ pub(crate) struct Desk {
 impl Desk {
     /// Listens at `path`; a socket that is there already is a dead posternd's, since ours is the lock of the folder.
     pub(crate) fn open(path: PathBuf, group: Option<&str>, audit: PathBuf) -> Result<Desk, String> {
-        let group = group.map(|name| match Group::from_name(name) {
+        let look_up = |name| match Group::from_name(name) {
             Ok(Some(group)) => Ok(group.gid),
             Ok(None) => Err(format!("control_group: there is no group `{name}` on this host")),
             Err(error) => Err(format!("control_group: cannot look up `{name}`: {error}")),
-        });
-        let group = group.transpose()?;
+        };
+        let group = group.map(look_up).transpose()?;
         let socket = listen(&path, group).map_err(|error| format!("cannot listen at {}: {error}", path.display()))?;
         Ok(Desk { socket, path, group, clients: HashMap::new(), last: 0, audit })
     }
@@ -155,12 +155,15 @@ impl Desk {
 
     /// Answers a request and writes its line; whether the client is still there.
     pub(crate) fn answer(&mut self, ticket: &Ticket, reply: &Reply, files: &[BorrowedFd<'_>]) -> bool {
-        match reply {
-            // Looking is no command.
-            Reply::Servers { .. } | Reply::Hello { .. } => {}
-            Reply::Done { message, .. } => self.log(ticket, "done", message),
-            Reply::Introduced => self.log(ticket, "done", ""),
-            Reply::Refused { reason, .. } => self.log(ticket, "refused", reason),
+        let Ticket { request, peer, .. } = ticket;
+        let (outcome, text) = match reply {
+            Reply::Done { message, .. } => ("done", message.as_str()),
+            Reply::Refused { reason, .. } => ("refused", reason.as_str()),
+            _ => ("done", ""),
+        };
+        // Looking is no command.
+        if !matches!(request, Request::List { .. }) {
+            self.write(*peer, request.verb(), request.server(), outcome, text);
         }
         self.send(ticket.client, reply, files)
     }
@@ -174,11 +177,6 @@ impl Desk {
             return false;
         }
         true
-    }
-
-    fn log(&self, ticket: &Ticket, outcome: &str, text: &str) {
-        let Ticket { request, peer, .. } = ticket;
-        self.write(*peer, request.verb(), request.server(), outcome, text);
     }
 
     /// One line: on disk, and with the diagnostics. The file is opened each time, so that it can be rotated away.

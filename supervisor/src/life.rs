@@ -1,15 +1,11 @@
 //! One server's life as a table: state × event → state and actions.
 //!
 //! ```text
-//!            Start                Ready              Restart               SuccessorReady
-//! Stopped ──────────► Starting ──────────► Serving ──────────► Restarting ────────────────► Serving
-//!    ▲                 │  ▲  │              │ ▲  │ Reload, Pause, Resume                       (or stays as it was)
-//!    │           Gone  │  │  │ Refused      │ │  └────► Reloading, Turning ── Reloaded, Turned ──► Serving
-//!    │ Gone            ▼  │  ▼              │ └ whatever fails there leaves the worker serving as before
-//! Stopping      Waiting ──┘  Refused, Failed│
-//!    ▲             ▲  Due                   │ Gone (it died)
-//!    └── Stop ─────┼────────────────────────┤
-//!                  └────────────────────────┘
+//! Stopped ──Start──► Starting ──Ready──► Serving ◄───► Turning, Reloading, Restarting (what fails there changes nothing)
+//!                     │    ▲                │
+//!                Gone ▼    │ Due       Gone │
+//!                    Waiting ◄──────────────┘
+//! Starting ──► Refused, Failed, until somebody asks again          whatever runs ──Stop──► Stopping ──Gone──► Stopped
 //! ```
 //!
 //! At most one transition is going on, so whoever waits for a server waits for its end. Stop interrupts any of them; other
@@ -122,15 +118,6 @@ pub(crate) enum Action {
     Defer,
 }
 
-/// What follows from an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Step {
-    /// The state afterwards.
-    pub(crate) state: State,
-    /// What to do, in this order, once the state is set.
-    pub(crate) actions: &'static [Action],
-}
-
 impl State {
     /// Whether no transition is going on.
     pub(crate) fn settled(self) -> bool {
@@ -139,13 +126,13 @@ impl State {
     }
 }
 
-/// The table.
-pub(crate) fn step(state: State, event: Event) -> Step {
+/// The table: the state that follows, and what to do, in this order, once it is set.
+pub(crate) fn step(state: State, event: Event) -> (State, &'static [Action]) {
     use Action::*;
     use Event as E;
     use State as S;
-    let to = |state: State, actions: &'static [Action]| Step { state, actions };
-    let stay = |actions: &'static [Action]| Step { state, actions };
+    let to = |state: State, actions: &'static [Action]| (state, actions);
+    let stay = |actions: &'static [Action]| (state, actions);
     match (state, event) {
         // Nothing runs.
         (S::Stopped | S::Waiting | S::Failed | S::Refused, E::Start | E::Restart)

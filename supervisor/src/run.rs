@@ -260,8 +260,9 @@ impl Supervisor {
         match wake {
             Wake::Watchdog => {
                 systemd::tell(&[NotifyState::Watchdog]);
-                if let Some(interval) = systemd::watchdog() {
-                    self.timers.set(self.now + interval, Wake::Watchdog);
+                // Twice as often as systemd asks for.
+                if let Some(longest) = sd_notify::watchdog_enabled() {
+                    self.timers.set(self.now + longest / 2, Wake::Watchdog);
                 }
             }
             Wake::Server(name) => {

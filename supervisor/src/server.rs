@@ -11,7 +11,7 @@ use postern_hosting::{Finding, Hosting, ServerName, ServerState};
 use crate::backoff::Backoff;
 use crate::desk::Ticket;
 use crate::handover::{self, Handover, state_folder};
-use crate::life::{Action, Event, State, Step, step};
+use crate::life::{Action, Event, State, step};
 use crate::link::Worker;
 use crate::listeners::Listeners;
 use crate::roster::Definition;
@@ -151,7 +151,7 @@ impl Supervisor {
         let Some(mut server) = self.servers.remove(name) else { return };
         let (mut next, mut ticket) = (Some(what.into()), ticket);
         while let Some(what) = next.take() {
-            let Step { state, actions } = step(server.state, what.event);
+            let (state, actions) = step(server.state, what.event);
             tracing::debug!("{name}: {:?}, {what:?}: {state:?} {actions:?}", server.state);
             if ticket.is_some() && !matches!(actions, [Action::Defer | Action::Deny]) {
                 self.note_wish(&mut server, what.event);
@@ -322,17 +322,15 @@ impl Supervisor {
         here.set_nonblocking(true).map_err(|error| error.to_string())?;
         let pid = spawn::spawn(&self.options.worker, name, who, &folder, &limits, there)?;
         tracing::info!("{name}: process {pid} executed as uid {}", who.uid);
-        self.keep_worker(Worker::new(name.clone(), pid, who.uid.as_raw(), here, self.now))?;
+        let worker = Worker::new(name.clone(), pid, who.uid.as_raw(), here, self.now);
         let begin = Order::Begin { server: name.clone(), state: folder, manifest, paused: server.paused };
-        let begun = self.workers.get(&pid).map_or(Ok(()), |worker| {
-            worker.order(&Order::Hello { version: VERSION }, &[])?;
-            worker.order(&begin, &handover::all(&files, server.listeners.tried()))
-        });
+        let begun = worker.order(&Order::Hello { version: VERSION }, &[]);
+        let begun = begun.and_then(|()| worker.order(&begin, &handover::all(&files, server.listeners.tried())));
+        self.keep_worker(worker)?;
         if begun.is_err() {
             self.end_worker(Some(pid));
         }
-        begun?;
-        Ok(pid)
+        Ok(begun.map(|()| pid)?)
     }
 
     fn order_reload(&mut self, server: &mut Server) -> Result<(), Happening> {

@@ -4,7 +4,6 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
-use std::time::Duration;
 
 use nix::unistd::close;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -67,11 +66,6 @@ pub(crate) fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         tell(&[NotifyState::Reloading, now]);
     }
-}
-
-/// How often systemd is to hear a sign of life: twice as often as it asks for.
-pub(crate) fn watchdog() -> Option<Duration> {
-    sd_notify::watchdog_enabled().map(|longest| longest / 2)
 }
 
 /// Has systemd keep a listener under this name.
