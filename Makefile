@@ -2,6 +2,7 @@
 
 CARGO  ?= cargo
 TARGET ?= $(or $(CARGO_TARGET_DIR),target)
+DEMO   ?= ./demo
 BINARIES = -p posternd -p postern-vserver -p postern-cli
 
 .PHONY: help build run test bench man
@@ -13,7 +14,7 @@ build: ## build posternd, postern-vserver and postern
 	$(CARGO) build $(BINARIES)
 
 run: build ## build, then run a demonstration with two servers on loopback, without root
-	@exec $(TARGET)/debug/postern demo --dir ./demo
+	@exec $(TARGET)/debug/postern demo --dir $(DEMO)
 
 test: ## install what the tests need, build everything and run every test
 	@tests/tools

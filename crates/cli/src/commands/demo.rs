@@ -52,6 +52,7 @@ impl Demo {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<(), Error> {
         let user = user::ordinary(&self.dir);
         let real = user::place(&self.dir, user.as_ref(), out)?;
+        out.flush()?;
         let control = real.join("run/control");
         path_fits(&control)?;
         if Desk::connect(&control).is_ok() {

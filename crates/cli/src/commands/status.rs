@@ -91,21 +91,18 @@ fn show(host: &HostRow, rows: &[ServerRow], out: &mut dyn Write) -> Result<(), E
         writeln!(out)?;
         notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
     }
-    if !host.isolated {
-        let text =
-            "isolation is weaker: posternd does not run as root, so all workers share its user";
-        writeln!(
-            out,
-            "\n{} {text}",
-            render::toned("note:", Tone::Doubtful, colours)
-        )?;
-    }
-    if !host.note.is_empty() {
+    let own = "isolation is weaker: posternd does not run as root, so all workers share its user";
+    let note = if host.note.is_empty() && !host.isolated {
+        own
+    } else {
+        host.note.as_str()
+    };
+    if !note.is_empty() {
         writeln!(
             out,
             "\n{} {}",
             render::toned("note:", Tone::Doubtful, colours),
-            render::printable(&host.note)
+            render::printable(note)
         )?;
     }
     Ok(())
