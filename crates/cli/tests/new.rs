@@ -1,10 +1,12 @@
-//! `postern new`, without a terminal: options in, a definition out.
+//! `postern new`: options in, or answers on a terminal, and a definition out.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::Etc;
+use std::io::Write;
+
+use common::{Etc, golden};
 
 #[test]
 fn the_least_that_is_asked_for_makes_a_good_definition() {
@@ -166,4 +168,48 @@ fn without_a_terminal_what_is_missing_is_named() {
     ] {
         assert_eq!(etc.postern(wrong).code, 2, "{wrong:?}");
     }
+}
+
+#[test]
+fn on_a_terminal_what_was_not_given_is_asked_for_and_a_bad_answer_again() {
+    let etc = Etc::new();
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let answers = [
+        "mail",
+        "mail.example.com",
+        "192.0.2.10:587 192.0.2.10:465,implicit",
+        "no",
+        "/etc/ssl/mail.pem",
+        "",
+        "",
+        "example.com, example.org",
+        "lmtp:unix:/run/lmtp",
+        "relay.example.net:587",
+    ];
+    std::fs::File::from(terminal.master.try_clone().unwrap())
+        .write_all((answers.join("\n") + "\n").as_bytes())
+        .unwrap();
+    let output = common::command(&["--config", etc.text(), "new", "clients"])
+        .stdin(terminal.slave)
+        .output()
+        .unwrap();
+    let asked = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{asked}");
+    golden(
+        "new-questions.txt",
+        &etc.anonymous(&asked.replace(": ", ":\n")),
+    );
+    let path = etc.path().join("servers/clients.toml");
+    let (definition, findings) =
+        postern_config::load(&std::fs::read_to_string(&path).unwrap(), &path);
+    let definition = definition.unwrap_or_else(|| panic!("{findings:?}"));
+    assert_eq!(definition.general.fqdn, "mail.example.com");
+    assert_eq!(definition.general.listen.len(), 2);
+    assert_eq!(
+        definition.tls.certificates[0].key.to_str(),
+        Some("/etc/ssl/privkey.pem")
+    );
+    assert_eq!(definition.authentication.accounts.len(), 1);
+    assert_eq!(definition.delivery.domains.len(), 2);
+    assert_eq!(definition.delivery.smart_host.len(), 1);
 }

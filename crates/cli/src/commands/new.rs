@@ -80,7 +80,7 @@ impl New {
             });
         }
         let answers = if io::stdin().is_terminal() {
-            self.ask()?
+            self.ask(places)?
         } else {
             self.given()?
         };
@@ -126,7 +126,7 @@ impl New {
     }
 
     /// Asks for what was not given. An empty answer takes what stands in brackets.
-    fn ask(&self) -> Result<Answers, Error> {
+    fn ask(&self, places: &Places) -> Result<Answers, Error> {
         let fqdn = match &self.fqdn {
             Some(fqdn) => fqdn.clone(),
             None => ask::until("Fully qualified name of the server", "", fully_qualified)?,
@@ -150,8 +150,9 @@ impl New {
             answers.certificate = ask_certificate()?;
         }
         if answers.accounts.is_none() && !answers.anonymous {
-            let usual = format!("/etc/postern/accounts/{}.toml", self.name);
-            answers.accounts = some(ask::line("Account file", &usual)?).map(PathBuf::from);
+            let usual = places.config.join(format!("accounts/{}.toml", self.name));
+            answers.accounts =
+                some(ask::line("Account file", &usual.to_string_lossy())?).map(PathBuf::from);
         }
         if answers.domains.is_empty() {
             answers.domains = self.ask_domains()?;
