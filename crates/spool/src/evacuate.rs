@@ -19,8 +19,8 @@ use crate::state::{Place, Settle};
 use crate::{Error, damaged};
 use std::sync::Arc;
 
-/// So much is copied with one group; larger only where one record is.
-const STEP: usize = 256 << 10;
+/// This part of a segment is copied with one group (256 KiB of 16 MiB); more only where one record is larger.
+const STEP_PART: u64 = 64;
 
 /// One record on its way forward.
 pub(crate) struct Copy {
@@ -63,8 +63,9 @@ impl Evacuation {
         let file = self.file.clone();
         let mut scan = Scan::from(&*file, self.mark, self.end, self.at);
         let mut copies = Vec::new();
+        let most = (shared.settings.segment_size / STEP_PART) as usize;
         let mut size = 0;
-        while size < STEP {
+        while size < most {
             match scan.step() {
                 Step::Found { offset, header } => {
                     let before = copies.len();

@@ -194,3 +194,49 @@ fn ids_are_never_given_twice_however_often_the_disk_forgets() {
         .count();
     assert!(epochs <= 3, "{epochs} epoch files are left");
 }
+
+/// The oldest message goes at every moment of the life, in the middle of whatever the committer is doing: above all
+/// while it is being copied forward. Then segments are used anew until nothing of the old ones is left.
+#[test]
+fn a_message_may_go_at_any_moment() {
+    let mut moment = 0;
+    loop {
+        let disk = SimulatedDisk::new();
+        let mut ledger = Ledger::default();
+        let (spool, _) = open(&disk).unwrap();
+        for oldest in 0..2 {
+            let left = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+            let (theirs, door) = (left.clone(), spool.clone());
+            disk.interrupt_at(disk.operations() + moment, move || {
+                for line in door.list(None, oldest + 1).into_iter().skip(oldest) {
+                    door.settle(line.id, Settlement::Gone);
+                    theirs.lock().unwrap().push(line.id);
+                }
+            });
+            live(&spool, &mut ledger).unwrap();
+            ledger.flush(&spool).unwrap();
+            for id in left.lock().unwrap().drain(..) {
+                if let Some(promise) = ledger.promises.get_mut(&id) {
+                    promise.end = End::Gone;
+                }
+            }
+            ledger.refusals_are_final();
+        }
+        if moment as usize > disk.trace().len() / 2 {
+            return;
+        }
+        for _ in 0..12 {
+            for loss in [Loss::Everything, Loss::Nothing, Loss::Some(moment + 1)] {
+                let (again, recovered) = open(&disk.crash(loss)).unwrap();
+                assert_eq!(recovered.damaged, []);
+                ledger.clone().check(&again);
+            }
+            let short: Vec<_> = (0..4).map(|_| ledger.put(&spool, 1300).unwrap()).collect();
+            for id in short {
+                ledger.gone(&spool, id);
+            }
+            ledger.flush(&spool).unwrap();
+        }
+        moment += 1;
+    }
+}

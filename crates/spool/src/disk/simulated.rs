@@ -60,6 +60,7 @@ struct Process {
     die_at: Option<u64>,
     dead: bool,
     trace: Vec<String>,
+    interruption: Option<(u64, Box<dyn FnOnce() + Send>)>,
 }
 
 #[derive(Default, Clone)]
@@ -140,6 +141,12 @@ impl SimulatedDisk {
     /// Makes operation `number` of this process the last it does, and that in part only.
     pub fn die_at(&self, number: u64) {
         self.mine(|process| process.die_at = Some(number));
+    }
+
+    /// Calls something just before the first write or sync of this process from operation `number` on, on the thread that
+    /// writes or syncs: what another thread might do at that very moment.
+    pub fn interrupt_at(&self, number: u64, with: impl FnOnce() + Send + 'static) {
+        self.mine(|process| process.interruption = Some((number, Box::new(with))));
     }
 
     /// Kills this process now: its locks fall, and every later call fails.
@@ -224,6 +231,20 @@ impl SimulatedDisk {
 
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls what is due, the disk being free for others meanwhile.
+    fn interrupt(&self) {
+        let mut due = None;
+        self.mine(|process| {
+            let at = process.interruption.as_ref().map(|(number, _)| *number);
+            if at.is_some_and(|at| at <= process.operations) {
+                due = process.interruption.take();
+            }
+        });
+        if let Some((_, with)) = due {
+            with();
+        }
     }
 
     fn mine(&self, change: impl FnOnce(&mut Process)) {
@@ -578,6 +599,7 @@ impl DiskFile for SimulatedFile {
             .iter()
             .flat_map(|buffer| buffer.iter().copied())
             .collect();
+        self.disk.interrupt();
         let mut world = self.disk.world();
         let was_dead = world.processes[self.disk.process].dead;
         let what = || format!("write {} bytes to {} at {offset}", bytes.len(), self.name());
@@ -587,8 +609,15 @@ impl DiskFile for SimulatedFile {
         let (count, error) = match course {
             Course::Go => (whole, None),
             Course::Fail(error) if was_dead => return Err(error),
-            // Part of it may have got through, whatever the answer.
-            Course::Fail(error) | Course::Die(error) => (random % (whole + 1), Some(error)),
+            // Part of it, or all, may have got through, whatever the answer.
+            Course::Fail(error) | Course::Die(error) => (
+                if random & 64 == 0 {
+                    whole
+                } else {
+                    random % (whole + 1)
+                },
+                Some(error),
+            ),
         };
         let inode = world
             .files
@@ -623,6 +652,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.disk.interrupt();
         let mut world = self.disk.world();
         let was_dead = world.processes[self.disk.process].dead;
         let course = world.begin(self.disk.process, || format!("sync {}", self.name()));
