@@ -59,7 +59,7 @@ fn definition() -> String {
         let _ = writeln!(
             page,
             ".SH \"[{}]\"\n{}",
-            section.name().to_uppercase(),
+            section.name(),
             escaped(section.about())
         );
         for setting in SETTINGS.iter().filter(|setting| setting.section == section) {
