@@ -90,17 +90,23 @@ fn entry(setting: &Setting) -> String {
     text
 }
 
-/// Text as roff takes it literally: backslashes, hyphens, and dots or quotes at the beginning of a line.
+/// Text as roff takes it literally: backslashes, hyphens, what is not ASCII, and dots or quotes at the beginning of a line.
 fn escaped(text: &str) -> String {
-    let plain = text.replace('\\', "\\e").replace('-', "\\-");
-    let line = |line: &str| {
-        if line.starts_with(['.', '\'']) {
-            format!("\\&{line}")
-        } else {
-            line.to_owned()
-        }
+    let letter = |c: char| match c {
+        '\\' => "\\e".to_owned(),
+        '-' => "\\-".to_owned(),
+        _ if c.is_ascii() => c.to_string(),
+        _ => format!("\\[u{:04X}]", u32::from(c)),
     };
-    plain.lines().map(line).collect::<Vec<_>>().join("\n")
+    let line = |line: &str| {
+        let guard = if line.starts_with(['.', '\'']) {
+            "\\&"
+        } else {
+            ""
+        };
+        format!("{guard}{}", line.chars().map(letter).collect::<String>())
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 const DEFINITION: &str = r#".TH POSTERN\-DEFINITION 5 "" Postern
@@ -230,5 +236,6 @@ mod tests {
     #[test]
     fn nothing_in_a_text_is_taken_for_a_roff_request() {
         assert_eq!(escaped(".TH\na-b \\n\n'x"), "\\&.TH\na\\-b \\en\n\\&'x");
+        assert_eq!(escaped("wait…"), "wait\\[u2026]");
     }
 }
