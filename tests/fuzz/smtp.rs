@@ -12,8 +12,11 @@ use postern_smtp::{
     Recipient, Reply, Secured, Session, Settings, TlsOffer, Transaction, command,
 };
 
+/// What a target is called, and what it is.
+type Target = (&'static str, fn(&[u8]));
+
 /// All targets by name.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub(crate) const TARGETS: [Target; 6] = [
     ("command", command),
     ("address", address),
     ("params", params),

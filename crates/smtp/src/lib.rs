@@ -16,6 +16,8 @@
 //!
 //! Never: a socket, a file, a clock, a thread, a policy.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod address;
 pub mod reply;
 

@@ -10,7 +10,7 @@ fn files() -> Vec<PathBuf> {
     let entries =
         fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.unwrap().path())
+        .map(|entry| entry.expect("a folder that can be read").path())
         .filter(|path| path.extension().is_some_and(|end| end == "dialogue"))
         .collect();
     files.sort();
@@ -23,8 +23,8 @@ fn every_dialogue_goes_as_written() {
     assert!(files.len() >= 60, "only {} dialogues found", files.len());
     let mut wrong = Vec::new();
     for file in files {
-        let text = fs::read_to_string(&file).unwrap();
-        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&file).expect("a text");
+        let name = file.display();
         let played = Dialogue::parse(&text).and_then(|story| {
             [usize::MAX, 1, 2, 3, 7, 64]
                 .into_iter()

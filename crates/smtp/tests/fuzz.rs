@@ -75,7 +75,7 @@ impl Dice {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % limit.max(1) as u64).unwrap()
+        (self.0 % limit.max(1) as u64) as usize
     }
 }
 

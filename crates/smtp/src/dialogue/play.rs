@@ -50,7 +50,7 @@ pub fn play(dialogue: &Dialogue, step: usize) -> Result<(), Mismatch> {
 }
 
 /// The questions and lines up to the next thing that is done.
-fn split_round(steps: &[(usize, Step)]) -> (&[(usize, Step)], &[(usize, Step)]) {
+fn split_round(steps: &[Numbered]) -> (&[Numbered], &[Numbered]) {
     let is_done = |step: &Step| matches!(step, Step::Send(_) | Step::Do(_));
     steps.split_at(
         steps
@@ -59,6 +59,9 @@ fn split_round(steps: &[(usize, Step)]) -> (&[(usize, Step)], &[(usize, Step)]) 
             .unwrap_or(steps.len()),
     )
 }
+
+/// A step and its line.
+type Numbered = (usize, Step);
 
 struct Player {
     session: Session,
@@ -72,7 +75,7 @@ struct Player {
 impl Player {
     /// Lets the session work until it waits: all that is asked, and all that is said, in the order written.
     /// How the two mingle is not looked at; on a wire nobody could.
-    fn round(&mut self, steps: &[(usize, Step)], line: usize) -> Result<(), Mismatch> {
+    fn round(&mut self, steps: &[Numbered], line: usize) -> Result<(), Mismatch> {
         let last = steps.last().map_or(line, |(line, _)| *line);
         let mut questions = steps.iter().filter_map(|(line, step)| match step {
             Step::Ask { question, answer } => Some((*line, question.as_str(), answer)),
@@ -121,7 +124,7 @@ impl Player {
         self.compare_output(steps, last)
     }
 
-    fn compare_output(&mut self, steps: &[(usize, Step)], last: usize) -> Result<(), Mismatch> {
+    fn compare_output(&mut self, steps: &[Numbered], last: usize) -> Result<(), Mismatch> {
         let output = self.session.take_output();
         let mut said = output.split_inclusive(|octet| *octet == b'\n').map(|line| {
             let line = String::from_utf8_lossy(line);

@@ -1,5 +1,7 @@
 //! What dialogues cannot show: time, memory, copies, and that cutting the input changes nothing.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
