@@ -44,6 +44,7 @@
 //! Never: a socket, a clock, a decision on what is tried again.
 
 mod replies;
+mod stage;
 mod transaction;
 
 use std::collections::VecDeque;
@@ -53,10 +54,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::extension::Extensions;
-use crate::params::{BodyKind, Notify, Ret};
 use crate::reply::Reply;
 use replies::Replies;
+use stage::Awaited;
+pub use stage::Stage;
 use transaction::{Open, Progress};
+pub use transaction::{Recipient, Transaction, Unfit};
 
 /// Replies awaited at once, so that neither side's buffers fill up while both write (RFC 2920 §3.1).
 const WINDOW: usize = 100;
@@ -69,65 +72,6 @@ pub struct ClientSettings {
     pub lmtp: bool,
     /// Use BDAT wherever the peer offers it, not only where a message needs it.
     pub prefer_chunking: bool,
-}
-
-/// One message to send. Texts carry no brackets.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Transaction<'a> {
-    /// The sender; empty for the null path.
-    pub sender: &'a str,
-    /// The recipients, at least one.
-    pub recipients: &'a [Recipient<'a>],
-    /// Octets of the body, exactly, before dots are doubled.
-    pub size: u64,
-    /// What is in it.
-    pub body: BodyKind,
-    /// Whether an address or a header needs SMTPUTF8.
-    pub smtputf8: bool,
-    /// `RET=`, sent where the peer offers DSN.
-    pub ret: Option<Ret>,
-    /// `ENVID=`, as xtext, sent where the peer offers DSN.
-    pub envid: Option<&'a str>,
-}
-
-/// One recipient of a [`Transaction`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Recipient<'a> {
-    /// The address.
-    pub address: &'a str,
-    /// `NOTIFY=`, sent where the peer offers DSN.
-    pub notify: Notify,
-    /// `ORCPT=`, as `type;xtext`, sent where the peer offers DSN.
-    pub orcpt: Option<&'a str>,
-}
-
-/// Where a conversation stands: names the command a reply answers, or that was never answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// Before the greeting.
-    Greeting,
-    /// EHLO, HELO or LHLO.
-    Hello,
-    /// STARTTLS.
-    StartTls,
-    /// AUTH.
-    Auth,
-    /// MAIL.
-    Mail,
-    /// RCPT of this recipient.
-    Rcpt(usize),
-    /// DATA, before the body.
-    Data,
-    /// While the body travels.
-    Body,
-    /// After the whole body: the peer may or may not have taken it.
-    EndOfData,
-    /// RSET.
-    Reset,
-    /// QUIT.
-    Quit,
-    /// Nothing is awaited.
-    Idle,
 }
 
 /// What [`Client::poll`] gives.
@@ -185,21 +129,6 @@ pub enum ClientEvent {
     },
 }
 
-/// Why a message cannot go to this peer at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unfit {
-    /// It needs SMTPUTF8, which the peer does not offer.
-    Smtputf8,
-    /// It is BINARYMIME, which the peer does not offer.
-    Binary,
-    /// It is larger than the peer takes.
-    TooLarge(u64),
-    /// There is no recipient, or an address that cannot be written on a command line.
-    Address,
-    /// The client is not ready for a transaction now.
-    NotReady,
-}
-
 /// One connection. See the module.
 #[derive(Debug)]
 pub struct Client {
@@ -226,25 +155,6 @@ enum State {
     Ready,
     Handshake,
     Ended,
-}
-
-/// What a reply answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Awaited {
-    Greeting,
-    Ehlo,
-    Helo,
-    StartTls,
-    Auth,
-    Mail,
-    Rcpt(usize),
-    Data,
-    /// The whole message: of this recipient, or of all; whether it is the transaction's last.
-    Message(Option<usize>, bool),
-    /// A message nobody wanted: the lone dot after a 354 that should not have come, or BDAT sent in vain.
-    Nothing,
-    Reset,
-    Quit,
 }
 
 impl Client {
@@ -528,43 +438,6 @@ impl Client {
         self.script.clear();
         self.awaited.clear();
         self.events.push_back(ClientEvent::Closed { stage, reply });
-    }
-}
-
-impl Awaited {
-    fn stage(self) -> Stage {
-        match self {
-            Awaited::Greeting => Stage::Greeting,
-            Awaited::Ehlo | Awaited::Helo => Stage::Hello,
-            Awaited::StartTls => Stage::StartTls,
-            Awaited::Auth => Stage::Auth,
-            Awaited::Mail => Stage::Mail,
-            Awaited::Rcpt(index) => Stage::Rcpt(index),
-            Awaited::Data => Stage::Data,
-            Awaited::Message(..) | Awaited::Nothing => Stage::EndOfData,
-            Awaited::Reset => Stage::Reset,
-            Awaited::Quit => Stage::Quit,
-        }
-    }
-}
-
-/// As a log says it: "in reply to RCPT".
-impl std::fmt::Display for Stage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Stage::Greeting => "the connection",
-            Stage::Hello => "EHLO",
-            Stage::StartTls => "STARTTLS",
-            Stage::Auth => "AUTH",
-            Stage::Mail => "MAIL",
-            Stage::Rcpt(_) => "RCPT",
-            Stage::Data => "DATA",
-            Stage::Body => "the message",
-            Stage::EndOfData => "the end of the message",
-            Stage::Reset => "RSET",
-            Stage::Quit => "QUIT",
-            Stage::Idle => "nothing",
-        })
     }
 }
 

@@ -7,7 +7,7 @@
 //! | [`extension`] | EHLO keywords, offered and read |
 //! | [`params`] | what follows an address in MAIL and RCPT |
 //! | [`command`] | one command line, parsed |
-//! | [`line`] | bytes to lines: CRLF only, length bounded |
+//! | [`mod@line`] | bytes to lines: CRLF only, length bounded |
 //! | [`body`] | DATA and BDAT to body pieces, and back again |
 //! | [`ask`] | all that a session wants from its host |
 //! | [`server`] | one session, as a server |

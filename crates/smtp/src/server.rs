@@ -73,6 +73,7 @@
 mod auth;
 mod greeting;
 mod handshake;
+mod receiving;
 mod settings;
 mod transaction;
 
@@ -83,8 +84,9 @@ use crate::ask::{Ask, AuthStep, Data, Deposit, Event, Hello, Mail, Rcpt};
 use crate::command::{self, Command, CommandError};
 use crate::line::{AUTH_LIMIT, COMMAND_LIMIT, Input, LineError};
 use crate::reply::Reply;
+use receiving::{Piece, Receiving, Skipping};
 pub use settings::{BareNewline, Secured, Settings, TlsOffer};
-use transaction::{Phase, Piece, Receiving, Skipping};
+use transaction::Phase;
 
 /// What a client may send before it is greeted; one that sends more is cut off.
 const EARLY_LIMIT: usize = 4096;

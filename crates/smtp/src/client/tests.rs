@@ -1,6 +1,7 @@
 //! The client against a peer written down: what it says in one write, what it makes of the answers.
 
 use super::*;
+use crate::params::{BodyKind, Notify, Ret};
 
 /// A client that has said EHLO to a peer with these extensions and taken `Ready`.
 fn ready(lmtp: bool, prefer_chunking: bool, extensions: &str) -> Client {

@@ -4,11 +4,57 @@
 
 use std::io::Write;
 
-use super::{Awaited, Client, ClientEvent, Recipient, Stage, State, Transaction, Unfit, WINDOW};
+use super::stage::{Awaited, Stage};
+use super::{Client, ClientEvent, State, WINDOW};
 use crate::address;
 use crate::body::DotStuffer;
-use crate::params::{BodyKind, Ret};
+use crate::params::{BodyKind, Notify, Ret};
 use crate::reply::Reply;
+
+/// One message to send. Texts carry no brackets.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Transaction<'a> {
+    /// The sender; empty for the null path.
+    pub sender: &'a str,
+    /// The recipients, at least one.
+    pub recipients: &'a [Recipient<'a>],
+    /// Octets of the body, exactly, before dots are doubled.
+    pub size: u64,
+    /// What is in it.
+    pub body: BodyKind,
+    /// Whether an address or a header needs SMTPUTF8.
+    pub smtputf8: bool,
+    /// `RET=`, sent where the peer offers DSN.
+    pub ret: Option<Ret>,
+    /// `ENVID=`, as xtext, sent where the peer offers DSN.
+    pub envid: Option<&'a str>,
+}
+
+/// One recipient of a [`Transaction`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Recipient<'a> {
+    /// The address.
+    pub address: &'a str,
+    /// `NOTIFY=`, sent where the peer offers DSN.
+    pub notify: Notify,
+    /// `ORCPT=`, as `type;xtext`, sent where the peer offers DSN.
+    pub orcpt: Option<&'a str>,
+}
+
+/// Why a message cannot go to this peer at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// It needs SMTPUTF8, which the peer does not offer.
+    Smtputf8,
+    /// It is BINARYMIME, which the peer does not offer.
+    Binary,
+    /// It is larger than the peer takes.
+    TooLarge(u64),
+    /// There is no recipient, or an address that cannot be written on a command line.
+    Address,
+    /// The client is not ready for a transaction now.
+    NotReady,
+}
 
 /// The largest body sent by BDAT behind its RCPT commands, before it is known whether any was accepted.
 const EAGER_LIMIT: u64 = 64 * 1024;
