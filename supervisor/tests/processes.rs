@@ -571,3 +571,39 @@ fn who_may_write_a_definition_and_who_may_use_the_socket() {
     assert!(findings[0].remedy.starts_with("chmod go-w"), "{}", findings[0]);
     assert_eq!(stage.row("mx").state, ServerState::Running);
 }
+
+#[test]
+fn members_of_the_group_may_and_others_may_not() {
+    let (mut stage, _) = running("nothing");
+    stage.end(Signal::SIGTERM);
+    if !is_root() {
+        std::fs::write(stage.path("etc/postern.toml"), "control_group = \"no-such-group\"\n").unwrap();
+        assert_eq!(stage.command().output().unwrap().status.code(), Some(1));
+        return;
+    }
+    // A group every Debian has; the socket is tried by users that are in it, have it besides, or do not have it.
+    let games = nix::unistd::Group::from_name("games").unwrap().unwrap().gid;
+    std::fs::write(stage.path("etc/postern.toml"), "control_group = \"games\"\n").unwrap();
+    stage.start();
+    let metadata = std::fs::metadata(stage.path("run/control")).unwrap();
+    assert_eq!((metadata.mode() & 0o777, metadata.gid()), (0o660, games.as_raw()));
+    std::fs::copy(std::env::current_exe().unwrap(), stage.path("asker")).unwrap();
+    for (groups, may) in [
+        ("--regid=games --clear-groups", true),
+        ("--regid=nogroup --groups=games", true),
+        ("--regid=nogroup --clear-groups", false),
+    ] {
+        let mut asker = std::process::Command::new("setpriv");
+        asker.arg("--reuid=nobody").args(groups.split(' ')).arg(stage.path("asker"));
+        asker.args(["--exact", "asks_as_somebody_else"]).env("ASK_AT", stage.path("run/control"));
+        assert_eq!(asker.output().unwrap().status.success(), may, "{groups}");
+    }
+}
+
+/// Not a test of its own: the one above executes it as another user.
+#[test]
+fn asks_as_somebody_else() {
+    if let Some(path) = std::env::var_os("ASK_AT") {
+        assert_eq!(Client::connect(path.as_ref()).unwrap().list().unwrap().1.len(), 1);
+    }
+}
