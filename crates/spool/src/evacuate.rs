@@ -1,10 +1,9 @@
 //! Copies what is left in a segment to the end of the log, a little with each group, so that the file may be used anew.
 //!
 //! ```text
-//! accepted, still here in the index → copied, and its status behind it (the log is read in order)
-//! outcome, still here in the index  → copied
-//! gone, its message still readable in some segment → copied
-//! anything else                     → left behind
+//! accepted or outcome, still here in the index → copied
+//! gone, its message still readable in a segment → copied
+//! anything else                                → left behind
 //! ```
 //!
 //! The victim's mark counts as half copied until the file is wiped: every tombstone written meanwhile names it too.
@@ -14,7 +13,7 @@
 use crate::disk::DiskFile;
 use crate::record::{self, Header, Kind, read_marks, write_marks};
 use crate::scan::{Scan, Step};
-use crate::shared::{Shared, status_in};
+use crate::shared::Shared;
 use crate::state::{Place, Settle};
 use crate::{Error, damaged};
 use std::sync::Arc;
@@ -103,34 +102,20 @@ impl Evacuation {
             copies.extend(tombstone(shared, header, head, from));
             return;
         }
-        let (here, status) = {
-            let state = shared.state();
-            let Some(entry) = state.index.get(&header.id) else {
-                return;
-            };
-            match header.kind {
-                Kind::Accepted => (entry.record == from, entry.status),
-                // A message still in this segment was met before, and took its status along.
-                _ => (
-                    entry.status == from && entry.record.segment != self.key,
-                    Place::NOWHERE,
-                ),
-            }
-        };
-        if !here {
-            return;
-        }
-        let Some(record) = self.whole(&header, from) else {
-            return;
-        };
-        copies.push(Copy {
-            header,
-            record,
-            from,
-            marks: Vec::new(),
+        let here = shared.state().index.get(&header.id).is_some_and(|entry| {
+            (if header.kind == Kind::Accepted {
+                entry.record
+            } else {
+                entry.status
+            }) == from
         });
-        if !status.is_nowhere() {
-            copies.extend(status_of(shared, header.id, status));
+        if here && let Some(record) = self.whole(&header, from) {
+            copies.push(Copy {
+                header,
+                record,
+                from,
+                marks: Vec::new(),
+            });
         }
     }
 
@@ -232,23 +217,5 @@ fn tombstone(shared: &Shared, header: Header, head: &[u8], from: Place) -> Optio
         record,
         from,
         marks,
-    })
-}
-
-/// The status of a message that is being copied.
-fn status_of(shared: &Shared, id: u64, place: Place) -> Option<Copy> {
-    let mut state = shared.state();
-    let file = state.file(place.segment, &*shared.disk).ok()?;
-    let mark = state.segment(place.segment)?.mark;
-    drop(state);
-    let mut record = vec![0u8; place.length as usize];
-    file.read_at(&mut record, u64::from(place.offset)).ok()?;
-    status_in(&record, id, mark)?;
-    let header = Header::parse(record.first_chunk()?)?;
-    Some(Copy {
-        header,
-        record,
-        from: place,
-        marks: Vec::new(),
     })
 }

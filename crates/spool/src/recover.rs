@@ -21,7 +21,7 @@ use crate::segment::{Cut, HeaderState, SegmentHeader, SegmentName};
 use crate::shared::Folders;
 use crate::state::{Entry, Phase, Place, Segment, Settle, State};
 use crate::{Damage, Error, QueueId, Settings};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What was read.
 pub(crate) struct Reading {
@@ -47,6 +47,7 @@ pub(crate) fn read(
         damaged: Vec::new(),
         lost: Vec::new(),
         cuts: Vec::new(),
+        ahead: HashMap::new(),
     };
     let mut opened = Vec::new();
     for &name in listing
@@ -87,6 +88,8 @@ struct Reader<'a> {
     damaged: Vec<Damage>,
     lost: Vec<Settle>,
     cuts: Vec<Cut>,
+    /// Statuses whose message has not been met yet: it was copied forward past them.
+    ahead: HashMap<u64, (StatusPeek, Place)>,
 }
 
 /// A record that waits for a proof that the disk had it.
@@ -225,9 +228,12 @@ impl Reader<'_> {
         match held.what {
             What::Accepted(peek) => self.accepted(id, &held.header, held.place, peek),
             What::Outcome(peek) => {
-                self.state.outcome_recovered(id, peek, held.place);
+                if !self.state.outcome_recovered(id, peek, held.place) {
+                    self.ahead.insert(id, (peek, held.place));
+                }
             }
             What::Gone(marks) => {
+                self.ahead.remove(&id);
                 self.state.tombstone_lies(held.place, marks.into_iter());
                 if let Some(Settle::Gone(gone)) = self.state.remove(id) {
                     self.state.forget_message(&gone);
@@ -247,6 +253,9 @@ impl Reader<'_> {
                 let (size, file) = (header.body_len, header.body_in_file);
                 let entry = Entry::new(place, peek.received, size, peek.recipients, file);
                 self.state.insert(id, entry);
+                if let Some((peek, place)) = self.ahead.remove(&id) {
+                    self.state.outcome_recovered(id, peek, place);
+                }
             }
         }
     }

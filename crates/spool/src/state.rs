@@ -618,12 +618,14 @@ impl State {
         self.move_status(id, None, place);
     }
 
-    /// An outcome was read from the log at `place`.
-    pub(crate) fn outcome_recovered(&mut self, id: u64, peek: StatusPeek, place: Place) {
-        if let Some(entry) = self.index.get_mut(&id) {
-            entry.note(peek);
-            self.move_status(id, None, place);
-        }
+    /// An outcome was read from the log at `place`; false where its message is not known.
+    pub(crate) fn outcome_recovered(&mut self, id: u64, peek: StatusPeek, place: Place) -> bool {
+        let Some(entry) = self.index.get_mut(&id) else {
+            return false;
+        };
+        entry.note(peek);
+        self.move_status(id, None, place);
+        true
     }
 
     /// The segment of this place was being copied forward when its owner died.
