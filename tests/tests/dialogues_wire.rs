@@ -2,13 +2,19 @@
 //! crates/smtp.
 
 use postern_smtp::dialogue::Dialogue;
-use postern_tests::definition::Definition;
-use postern_tests::sink::Sink;
-use postern_tests::stage::Stage;
+use postern_tests::definition::{Definition, text};
+use postern_tests::stage::{Stage, private};
 use postern_tests::{Failure, Outcome, play, wait};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+/// The account that the dialogues log in with: `alice`, password `secret`.
+const ACCOUNTS: &str = r#"[accounts."alice"]
+password = "$argon2id$v=19$m=8,t=1,p=1$YWxpY2VhbGljZWFsaWNlMg$cQ/olOL8zrng5Fy01jttHesUAUC3noDhjvY6Kh3RkCI"
+addresses = ["alice@example.net"]
+groups = []
+"#;
 
 fn stories() -> Result<Vec<(String, Dialogue)>, Failure> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dialogues");
@@ -34,7 +40,15 @@ fn stories() -> Result<Vec<(String, Dialogue)>, Failure> {
 #[test]
 fn every_dialogue_goes_as_written_on_a_wire() -> Outcome {
     let mut stage = Stage::new()?;
-    let sink = Sink::start()?;
+    let accounts = stage.path("etc/dialogues.toml");
+    private(&accounts, ACCOUNTS)?;
+    let domains = format!(
+        "[{{ name = \"example.com\", to = {}, recipients = [\"anyone\", \"someone\"] }}]",
+        text(&format!(
+            "maildir:{}/{{local}}",
+            stage.path("mail").display()
+        ))
+    );
     let mut servers: BTreeMap<Vec<(String, String)>, (String, SocketAddr)> = BTreeMap::new();
     let (mut played, mut wrong) = (Vec::new(), Vec::new());
     for (name, story) in stories()? {
@@ -45,10 +59,10 @@ fn every_dialogue_goes_as_written_on_a_wire() -> Outcome {
             let server = format!("d{}", servers.len());
             let address = wait::free_address()?;
             let common = Definition::open_relay("mx.example.com", address)
-                .authentication("sender_must_match", "false")
+                .relay("list", "[]")
                 .certificate(&stage.certificate(), &stage.key())
-                .accounts(&stage.accounts())
-                .smart_host(sink.address);
+                .accounts(&accounts)
+                .delivery("domains", &domains);
             match play::define(common, &story, address) {
                 Ok(definition) => stage.define(&server, &definition)?,
                 Err(why) => {
