@@ -10,9 +10,16 @@ pub(crate) fn definition(bytes: &[u8]) {
     match Hosting::from_toml(&text, Path::new("servers/mx1.toml")) {
         Ok(hosting) => {
             assert_eq!(hosting.listen.len(), hosting.listen_places.len());
-            assert!(hosting.listen.iter().all(|identity| identity.address.port() != 0));
+            assert!(
+                hosting
+                    .listen
+                    .iter()
+                    .all(|identity| identity.address.port() != 0)
+            );
             let clash = |(at, one): (usize, &postern_hosting::Identity)| {
-                hosting.listen[..at].iter().any(|other| other.clashes_with(one))
+                hosting.listen[..at]
+                    .iter()
+                    .any(|other| other.clashes_with(one))
             };
             assert!(!hosting.listen.iter().enumerate().any(clash));
         }
@@ -35,6 +42,9 @@ fn look_at(text: &str, findings: &[Finding]) {
         assert!(place.start <= place.end && place.end <= text.len());
         let line = text.split('\n').nth(place.line as usize - 1);
         let columns = line.map_or(0, |line| line.chars().count());
-        assert!(line.is_some() && (place.column as usize) <= columns + 1, "{place:?}");
+        assert!(
+            line.is_some() && (place.column as usize) <= columns + 1,
+            "{place:?}"
+        );
     }
 }

@@ -16,7 +16,9 @@ impl Dice {
 
 /// Gives `target` the seeds, and then `POSTERN_FUZZ_ROUNDS` (or `rounds`) mutations of them with `words` put in.
 pub(crate) fn play(seeds: &[&[u8]], words: &[&[u8]], rounds: usize, target: impl Fn(&[u8])) {
-    let asked = std::env::var("POSTERN_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok());
+    let asked = std::env::var("POSTERN_FUZZ_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
     seeds.iter().for_each(|seed| target(seed));
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for _ in 0..asked.unwrap_or(rounds) {
