@@ -176,16 +176,22 @@ fn every_order_is_its_request_and_all_means_all() {
         assert_eq!((run.code, run.out), (0, format!("old: {verb} done\n")));
         assert_eq!(orders.lock().unwrap()[0].verb(), verb);
     }
-    let (desk, orders) = desk(true, 2);
-    assert_eq!(desk.postern(&["pause", "--all"]).code, 0);
-    let paused: Vec<String> = orders
-        .lock()
-        .unwrap()
-        .iter()
-        .filter(|one| one.verb() == "pause")
-        .map(|one| one.server().unwrap().to_string())
-        .collect();
-    assert_eq!(paused, ["clients", "devices", "mx1", "old"]);
+    // What is stopped stays so, unless it is start that is meant for all.
+    for (verb, servers) in [
+        ("restart", &["clients", "devices", "mx1"][..]),
+        ("start", &["clients", "devices", "mx1", "old"]),
+    ] {
+        let (desk, orders) = desk(true, 2);
+        desk.postern(&[verb, "--all"]);
+        let ordered: Vec<String> = orders
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|one| one.verb() == verb)
+            .map(|one| one.server().unwrap().to_string())
+            .collect();
+        assert_eq!(ordered, servers);
+    }
 }
 
 #[test]

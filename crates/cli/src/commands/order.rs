@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Args;
-use postern_control::client::{Reply, Request};
-use postern_hosting::{Finding, ServerName};
+use postern_control::client::{Reply, Request, ServerRow};
+use postern_hosting::{Finding, ServerName, ServerState};
 
 use super::Places;
 use crate::connect::Desk;
@@ -25,7 +25,7 @@ pub(crate) struct Servers {
         conflicts_with = "all"
     )]
     names: Vec<ServerName>,
-    /// Every server.
+    /// Every server; but for start, every one that is not stopped.
     #[arg(long)]
     all: bool,
 }
@@ -74,12 +74,12 @@ impl Servers {
     ) -> Result<(), Error> {
         let desk = Desk::connect(&places.control)?;
         let names = if self.all {
-            desk.servers()?.1.into_iter().map(|row| row.name).collect()
+            all(&desk, order)?
         } else {
             self.names.clone()
         };
         if names.is_empty() {
-            writeln!(out, "there are no servers")?;
+            writeln!(out, "there are no servers for that")?;
         }
         let mut refused = false;
         for name in names {
@@ -90,23 +90,58 @@ impl Servers {
     }
 }
 
+/// Every server an order may be meant for: what an operator stopped stays stopped until it is started.
+fn all(desk: &Desk, order: Order) -> Result<Vec<ServerName>, Error> {
+    let meant =
+        |row: &ServerRow| matches!(order, Order::Start) || row.state != ServerState::Stopped;
+    Ok(desk
+        .servers()?
+        .1
+        .into_iter()
+        .filter(meant)
+        .map(|row| row.name)
+        .collect())
+}
+
 /// Gives one order and says how it ended; false where it was refused.
 fn give(desk: &Desk, order: Order, name: &ServerName, out: &mut dyn Write) -> Result<bool, Error> {
     let reply = patiently(order, name, || desk.order(&order.request(name.clone())))?;
     match reply {
         Reply::Done { message, findings } => {
-            writeln!(out, "{name}: {}", render::printable(&message))?;
+            writeln!(out, "{}", render::printable(&done(name, &message)))?;
             show(&findings, out)?;
             Ok(true)
         }
         Reply::Refused { reason, findings } => {
             let colours = render::colours(&std::io::stdout());
             let label = render::toned("refused:", Tone::Bad, colours);
+            let reason = refused(name, &reason);
             writeln!(out, "{name}: {label} {}", render::printable(&reason))?;
             show(&findings, out)?;
             Ok(false)
         }
         other => Err(desk.nonsense(&other)),
+    }
+}
+
+/// `mx1 is running` as it is; anything else with the name in front.
+fn done(name: &ServerName, message: &str) -> String {
+    let begins = message
+        .strip_prefix(name.as_str())
+        .is_some_and(|rest| rest.starts_with([' ', ':']));
+    if begins {
+        message.to_owned()
+    } else {
+        format!("{name}: {message}")
+    }
+}
+
+/// The reason without the name, which stands in front already.
+fn refused(name: &ServerName, reason: &str) -> String {
+    match reason.strip_prefix(name.as_str()) {
+        Some(rest) if rest.starts_with(": ") => rest[2..].to_owned(),
+        Some(rest) if rest.starts_with(" is ") => format!("it{rest}"),
+        _ => reason.to_owned(),
     }
 }
 
@@ -140,4 +175,31 @@ fn show(findings: &[Finding], out: &mut dyn Write) -> Result<(), Error> {
         writeln!(out, "\n{}", render::finding(finding, &mut sources, colours))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_said_once() {
+        let name: ServerName = "mx".parse().unwrap();
+        for (message, shown) in [
+            ("mx is running", "mx is running"),
+            ("mx: reloaded", "mx: reloaded"),
+            ("mx1 is running", "mx: mx1 is running"),
+            ("reloaded", "mx: reloaded"),
+        ] {
+            assert_eq!(done(&name, message), shown);
+        }
+        for (reason, shown) in [
+            ("mx is not running", "it is not running"),
+            ("mx: its definition is refused", "its definition is refused"),
+            ("address in use", "address in use"),
+        ] {
+            assert_eq!(refused(&name, reason), shown);
+        }
+    }
 }
