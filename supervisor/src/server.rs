@@ -48,6 +48,7 @@ impl Happening {
     }
 
     fn refused(event: Event, findings: Vec<Finding>) -> Happening {
+        let findings = findings.into_iter().map(Finding::plain).collect();
         Happening { event, text: "its definition is refused".to_owned(), findings }
     }
 }

@@ -21,8 +21,9 @@ pub fn bounded<T: Serialize>(mut rows: Vec<T>) -> (Vec<T>, bool) {
     (rows, cut)
 }
 
-/// As many findings as fit a packet; the last one says how many were left out.
+/// As many findings as fit a packet, made plain; the last one says how many were left out.
 pub fn bounded_findings(findings: Vec<Finding>) -> Vec<Finding> {
+    let findings: Vec<Finding> = findings.into_iter().map(Finding::plain).collect();
     let all = findings.len();
     let Some(path) = findings.first().map(|finding| finding.path.clone()) else {
         return findings;

@@ -91,6 +91,20 @@ impl Finding {
         self
     }
 
+    /// The same finding, fit for a terminal and a log: what a worker found may quote what anybody wrote.
+    pub fn plain(mut self) -> Finding {
+        let path = self.path.to_string_lossy();
+        if path.contains(char::is_control) {
+            self.path = path.replace(char::is_control, "\u{fffd}").into();
+        }
+        for text in [&mut self.what, &mut self.remedy] {
+            if text.contains(char::is_control) {
+                *text = text.replace(char::is_control, "\u{fffd}");
+            }
+        }
+        self
+    }
+
     /// The same finding, with another severity.
     pub fn with_severity(mut self, severity: Severity) -> Finding {
         self.severity = severity;
@@ -147,6 +161,15 @@ mod tests {
         assert_eq!(Place::of(text, 1000..2000).start, text.len());
         // The middle of a character is its beginning.
         assert_eq!(Place::of(text, 7..8).column, 1);
+    }
+
+    #[test]
+    fn a_plain_finding_commands_no_terminal() {
+        let finding = Finding::error(Path::new("a\r"), "\u{1b}[2Jx\n", "y\u{9b}").plain();
+        assert_eq!(
+            finding.to_string(),
+            "a\u{fffd}: error: \u{fffd}[2Jx\u{fffd} (y\u{fffd})"
+        );
     }
 
     #[test]
