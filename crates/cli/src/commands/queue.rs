@@ -48,7 +48,7 @@ struct List {
     /// At most so many.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// Only those to this domain or host.
+    /// Only those to this domain or host, by the recipients that are shown.
     #[arg(long, value_name = "DOMAIN")]
     destination: Option<String>,
     /// Only those after this id.
@@ -166,10 +166,19 @@ impl List {
         }
     }
 
+    /// A row names its destination and three of its recipients; that is what can be compared.
     fn wants(&self, row: &QueueRow) -> bool {
-        self.destination
-            .as_ref()
-            .is_none_or(|wanted| row.destination.eq_ignore_ascii_case(wanted))
+        let Some(wanted) = &self.destination else {
+            return true;
+        };
+        let domains = row
+            .recipients
+            .iter()
+            .filter_map(|address| address.rsplit_once('@'));
+        row.destination.eq_ignore_ascii_case(wanted)
+            || domains
+                .into_iter()
+                .any(|(_, domain)| domain.eq_ignore_ascii_case(wanted))
     }
 }
 
