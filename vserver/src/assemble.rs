@@ -282,3 +282,14 @@ fn session_settings(definition: &Definition, mode: TlsMode, certificate: bool, a
     }
 }
 
+
+/// The generation of a definition that needs no files.
+#[cfg(test)]
+pub(crate) fn generation_of(text: &str) -> Generation {
+    let parcel = Parcel { definition: None, files: HashMap::new(), missing: HashMap::new(), listeners: Vec::new() };
+    let path = Path::new("servers/test.toml");
+    let (definition, findings) = postern_config::load(text, path);
+    let mut builder = Builder { path, text, parcel: &parcel, findings };
+    let generation = definition.and_then(|definition| builder.build(definition));
+    generation.unwrap_or_else(|| panic!("{:?}", builder.findings))
+}

@@ -1,22 +1,283 @@
-//! The way out of the queue, as the rest of the worker calls it: nothing leaves yet, all of it stays queued.
-use std::collections::{BTreeMap,HashSet};
-use std::sync::Arc; use std::path::PathBuf; use std::time::Duration;
-use postern_spool::*; use postern_control::query::*;
+//! The way out: what was accepted is delivered, tried again, reported, or kept as badmail.
+//!
+//! | File | Knows |
+//! |---|---|
+//! | `outbound/routes.rs` | the definition's ways as a table |
+//! | `outbound/scheduler.rs` | what is due, and who may carry how much (a value) |
+//! | `outbound/judge.rs` | outcomes → status, next try, notices owed (a value) |
+//! | `outbound/sort.rs` | due messages read and routed by the current generation |
+//! | `outbound/attempt.rs` | messages to one destination |
+//! | `outbound/settle.rs` | outcomes written down, notices sent, badmail kept |
+//! | `outbound/desk.rs` | what an operator sees and orders |
+//!
+//! Every part of a message that is out of the queue's hands comes back as an outcome: nothing is forgotten but by the
+//! end of the process, and then the spool knows it still.
+//!
+//! Never: a message accepted here; a lock held over a wait.
+
+mod routes;
+
+mod judge;
+mod scheduler;
+
+mod attempt;
+mod settle;
+mod sort;
+
+mod desk;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use postern_config::Definition;
+use postern_delivery::Terms;
+use postern_spool::{Due, Envelope, QueueId, Spool};
+use postern_tls::ClientTls;
+use postern_track::Journal;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout_at};
+
+pub(crate) use routes::routes_of;
+
 use crate::generation::Current;
-pub(crate) struct OutboundParts{pub spool:Spool,pub generation:Current,pub journal:postern_track::Journal,pub state:PathBuf}
-#[derive(Clone)] pub(crate) struct Outbound;
-impl Outbound{
- pub(crate) fn start(_:OutboundParts,_:Vec<Due>)->Outbound{Outbound}
- pub(crate) fn accepted(&self,_:QueueId,_:Arc<Envelope>){}
- pub(crate) fn due(&self,_:Vec<Due>){}
- pub(crate) fn reloaded(&self){}
- pub(crate) async fn retry(&self,_:Which)->u64{0}
- pub(crate) async fn delete(&self,_:Which,_:bool)->u64{0}
- pub(crate) async fn freeze(&self,_:Which)->u64{0}
- pub(crate) async fn thaw(&self,_:Which)->u64{0}
- pub(crate) async fn rows(&self,_:Option<&str>,_:usize)->Vec<QueueRow>{vec![]}
- pub(crate) async fn detail(&self,_:&str)->Option<MessageDetail>{None}
- pub(crate) async fn drain(&self,_:Duration){}
- pub(crate) fn counters(&self)->BTreeMap<String,u64>{BTreeMap::new()}
+use crate::server::unix_ms;
+use scheduler::{Bounds, Entry, Part, Queue, Split, Ticket, Todo};
+
+/// The timer looks at the clock at least this often, so that a clock that is set does not hold mail up.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What the way out is made of.
+pub(crate) struct OutboundParts {
+    /// Where messages are.
+    pub spool: Spool,
+    /// Policy.
+    pub generation: Current,
+    /// What happened to each message.
+    pub journal: Journal,
+    /// The server's state folder, whose last part is its name.
+    pub state: PathBuf,
 }
-pub(crate) fn routes_of(_:&postern_config::Definition,_:impl Fn(&str)->Option<HashSet<Box<str>>>)->postern_delivery::route::Table{Default::default()}
+
+/// The way out of one server. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Outbound(Arc<Core>);
+
+struct Core {
+    parts: OutboundParts,
+    verified_tls: ClientTls,
+    runtime: Handle,
+    queue: Mutex<Queue>,
+    /// Something is due sooner than the timer thinks.
+    sooner: Notify,
+    /// A carrier left, or an outcome was written down.
+    quieter: Notify,
+    /// Outcomes being written down.
+    settling: AtomicU64,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    delivered: AtomicU64,
+    relayed: AtomicU64,
+    deferred: AtomicU64,
+    failed: AtomicU64,
+    notices: AtomicU64,
+    badmail: AtomicU64,
+    connections: AtomicU64,
+    connections_failed: AtomicU64,
+}
+
+impl Outbound {
+    /// Takes charge of what is queued. Must be called on the runtime.
+    pub(crate) fn start(parts: OutboundParts, due: Vec<Due>) -> Outbound {
+        let bounds = bounds(&parts.generation.load().definition);
+        let core = Arc::new(Core {
+            verified_tls: ClientTls::verified(),
+            runtime: Handle::current(),
+            queue: Mutex::new(Queue::new(bounds)),
+            sooner: Notify::new(),
+            quieter: Notify::new(),
+            settling: AtomicU64::new(0),
+            counts: Counts::default(),
+            parts,
+        });
+        let outbound = Outbound(core);
+        outbound.due(due);
+        outbound.0.runtime.spawn(timer(Arc::clone(&outbound.0)));
+        outbound
+    }
+
+    /// A message is on disk: it is tried at once. Cheap; any thread may call it.
+    pub(crate) fn accepted(&self, id: QueueId, envelope: Arc<Envelope>) {
+        self.0.accepted(id, &envelope);
+    }
+
+    /// Takes charge of messages that were recovered or adopted.
+    pub(crate) fn due(&self, due: Vec<Due>) {
+        let core = &self.0;
+        let now = unix_ms();
+        let mut todo = Todo::default();
+        let mut queue = core.lock();
+        for Due { id, next_try, frozen } in due {
+            queue.book.insert(id, Entry { frozen, ..Entry::default() });
+            match (frozen, next_try > now) {
+                (true, _) => {}
+                (false, true) => queue.wait(id, next_try, &mut todo),
+                (false, false) => queue.begin(id, false, &mut todo),
+            }
+        }
+        drop(queue);
+        core.follow(todo);
+    }
+
+    /// A new generation is in force: what is queued is routed by it.
+    pub(crate) fn reloaded(&self) {
+        let bounds = bounds(&self.0.parts.generation.load().definition);
+        self.0.change(|queue, todo| queue.renew(bounds, todo));
+    }
+
+    /// Takes up nothing more and waits until all that is in hand is settled, `deadline` at the longest.
+    pub(crate) async fn drain(&self, deadline: Duration) {
+        let core = &self.0;
+        let end = Instant::now() + deadline;
+        core.change(|queue, todo| queue.stop(todo));
+        loop {
+            let quieter = core.quieter.notified();
+            if core.lock().carriers() == 0 && core.settling.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            if timeout_at(end, quieter).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The numbers of the way out.
+    pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
+        let counts = &self.0.counts;
+        let all = [
+            ("messages_delivered", &counts.delivered),
+            ("messages_relayed", &counts.relayed),
+            ("recipients_deferred", &counts.deferred),
+            ("recipients_failed", &counts.failed),
+            ("notices_sent", &counts.notices),
+            ("badmail_kept", &counts.badmail),
+            ("outbound_connections", &counts.connections),
+            ("outbound_connections_failed", &counts.connections_failed),
+        ];
+        all.into_iter().map(|(name, count)| (name.to_owned(), count.load(Ordering::Relaxed))).collect()
+    }
+}
+
+impl Core {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // The queue is a value that every method leaves whole.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the queue, and does what follows from it.
+    fn change<T>(self: &Arc<Core>, change: impl FnOnce(&mut Queue, &mut Todo) -> T) -> T {
+        let mut todo = Todo::default();
+        let value = change(&mut self.lock(), &mut todo);
+        self.follow(todo);
+        value
+    }
+
+    fn follow(self: &Arc<Core>, todo: Todo) {
+        for call in todo.call {
+            call.notify_one();
+        }
+        for start in todo.start {
+            self.runtime.spawn(attempt::carry(Arc::clone(self), start));
+        }
+        if todo.sort {
+            self.runtime.spawn(sort::sort(Arc::clone(self)));
+        }
+        if todo.timer {
+            self.sooner.notify_one();
+        }
+    }
+
+    fn accepted(self: &Arc<Core>, id: QueueId, envelope: &Envelope) {
+        let generation = self.parts.generation.load();
+        let now = unix_ms();
+        let one_way = match envelope.recipients.as_slice() {
+            [only] => generation.routes.route(&only.address).ok(),
+            several => same_way(&generation.routes, several),
+        };
+        self.change(|queue, todo| match one_way {
+            Some(choice) => {
+                queue.book.insert(id, Entry { parts: 1, ..Entry::default() });
+                let ticket = Ticket { id, part: Part::All, received: envelope.received, since: now, again: false };
+                queue.push(now, &choice, ticket, false, todo);
+            }
+            // Several ways, or none: the long way round.
+            None => {
+                queue.book.insert(id, Entry::default());
+                queue.begin(id, false, todo);
+            }
+        });
+    }
+
+    /// What holds for connections now.
+    fn terms(&self) -> Terms {
+        let generation = self.parts.generation.load();
+        let definition = &generation.definition;
+        Terms {
+            fqdn: Arc::from(definition.general.fqdn.as_str()),
+            own: definition.general.listen.iter().map(|identity| identity.address).collect(),
+            timeout: definition.delivery.outbound_timeout,
+            limit: definition.messages.max_messages_per_connection,
+            tls: generation.client_tls.clone(),
+            verified_tls: self.verified_tls.clone(),
+        }
+    }
+
+    /// The server's name, as its state folder has it.
+    fn name(&self) -> std::borrow::Cow<'_, str> {
+        self.parts.state.file_name().unwrap_or_default().to_string_lossy()
+    }
+}
+
+/// The way of all recipients, if they have the same.
+fn same_way<'a>(
+    table: &'a postern_delivery::route::Table,
+    recipients: &'a [postern_spool::Recipient],
+) -> Option<postern_delivery::route::Choice<'a>> {
+    let mut ways = recipients.iter().map(|recipient| table.route(&recipient.address).ok());
+    let first = ways.next()??;
+    ways.all(|way| way.is_some_and(|way| way.name() == first.name())).then_some(first)
+}
+
+fn bounds(definition: &Definition) -> Bounds {
+    let delivery = &definition.delivery;
+    Bounds {
+        total: delivery.max_outbound.max(1),
+        per_lane: delivery.max_outbound_per_domain.max(1),
+        retry: delivery.retry.clone(),
+    }
+}
+
+/// Wakes what is due.
+async fn timer(core: Arc<Core>) {
+    loop {
+        let now = unix_ms();
+        let next = core.change(|queue, todo| (!queue.is_stopping()).then(|| queue.tick(now, todo)));
+        let Some(next) = next else { return };
+        let wait = next.map_or(LOOK, |next| LOOK.min(Duration::from_millis(next.saturating_sub(now).max(1))));
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = core.sooner.notified() => {}
+        }
+    }
+}
+
+fn split_of(status: postern_spool::Status) -> Box<Split> {
+    let count = status.recipients.len();
+    Box::new(Split { tries: vec![status.attempts; count], out: vec![false; count], status })
+}

@@ -20,6 +20,7 @@ use postern_config::Finding;
 use postern_control::worker::{Manifest, Order, Report};
 use postern_control::{Link, Received, VERSION};
 use postern_hosting::ServerName;
+use postern_sandbox::limits::{self, Limits};
 use postern_spool::{Due, RealDisk, Spool};
 use postern_track::{Journal, JournalSettings};
 
@@ -85,9 +86,9 @@ fn live() -> Result<(), Failure> {
         Ok(assembled) => assembled,
         Err(findings) => return refuse(&link, findings),
     };
-    let limits = &assembled.generation.definition.general.limits;
-    // SANDBOX
-    let threads = limits.threads.unwrap_or(1);
+    let wanted = &assembled.generation.definition.general.limits;
+    shut(wanted)?;
+    let threads = wanted.threads.unwrap_or(1);
     let (spool, due) = match open_spool(&begin.state) {
         Ok(opened) => opened,
         Err(finding) => return refuse(&link, vec![*finding]),
@@ -124,13 +125,12 @@ async fn serve(link: Link, born: Born, assembled: Assembled) -> Result<(), Failu
             spool: born.spool.clone(),
             generation: generation.clone(),
             journal: born.journal.clone(),
-            state: born.state.clone(),
+            state: born.state,
         },
         born.due,
     );
     let server = Arc::new(Server {
         name: born.name,
-        state: born.state,
         generation,
         spool: born.spool,
         outbound,
@@ -199,4 +199,15 @@ fn runtime(threads: u32) -> io::Result<tokio::runtime::Runtime> {
     };
     builder.worker_threads(usize::try_from(threads.max(1)).unwrap_or(1)).max_blocking_threads(16).thread_stack_size(512 * 1024);
     builder.enable_all().build()
+}
+
+/// The jail: limits that stay, no core file, nobody of the same user who may trace, no privilege by executing something.
+fn shut(limits: &postern_config::ProcessLimits) -> Result<(), Failure> {
+    let failed = |error: postern_sandbox::Error| Failure::System { doing: "limit this process", source: io::Error::other(error) };
+    let wanted = Limits { memory: limits.memory, open_files: limits.open_files, ..Limits::default() };
+    let applied = limits::apply(&wanted).map_err(failed)?;
+    if wanted.open_files.is_some_and(|files| files > applied.open_files) {
+        tracing::warn!(open_files = applied.open_files, "fewer open files than the definition asks for: the hard limit is lower");
+    }
+    limits::harden().map_err(failed)
 }

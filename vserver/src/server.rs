@@ -3,7 +3,6 @@
 //! Never: policy; that is the generation's, which is found here and swapped by a reload.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -26,8 +25,6 @@ const WATCHED: usize = 20_000;
 pub(crate) struct Server {
     /// Its name.
     pub name: ServerName,
-    /// Its state folder.
-    pub state: PathBuf,
     /// Its policy.
     pub generation: Current,
     /// Its queue.

@@ -183,3 +183,6 @@ fn written(domain: &Domain) -> std::borrow::Cow<'_, str> {
         Domain::Literal(_) => domain.to_string().into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,9 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use postern_smtp::Session;
+use postern_tls::ServerStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 /// Large enough that a big message costs few reads; one per thread, so its size hardly matters.
 const SCRATCH: usize = 64 * 1024;
@@ -28,7 +28,7 @@ pub(crate) enum Wire {
     /// As it came.
     Plain(TcpStream),
     /// After the handshake.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<ServerStream<TcpStream>>),
 }
 
 impl Wire {
