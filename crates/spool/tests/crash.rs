@@ -16,12 +16,15 @@ const LOSSES: [Loss; 5] = [
     Loss::Some(3),
 ];
 
+/// What happens in a life.
+type Script = fn(&Spool, &mut Ledger) -> Result<(), Error>;
+
 /// Lives until the disk dies; says whether the life came to its end.
-fn life(disk: &SimulatedDisk, ledger: &mut Ledger) -> bool {
+fn life(disk: &SimulatedDisk, ledger: &mut Ledger, script: Script) -> bool {
     let Ok((spool, _)) = open(disk) else {
         return false;
     };
-    let ended = live(&spool, ledger).is_ok();
+    let ended = script(&spool, ledger).is_ok();
     spool.close();
     ended && !disk.is_dead()
 }
@@ -58,11 +61,20 @@ fn enumerate(mut cut: impl FnMut(u64, Loss) -> bool) -> u64 {
 
 #[test]
 fn a_life_cut_off_at_every_operation_keeps_its_promises() {
+    cut_off_everywhere(live);
+}
+
+#[test]
+fn segments_used_anew_cut_off_at_every_operation_keep_their_promises() {
+    cut_off_everywhere(churn);
+}
+
+fn cut_off_everywhere(script: Script) {
     let operations = enumerate(|at, loss| {
         let disk = SimulatedDisk::new();
         let mut ledger = Ledger::default();
         disk.die_at(at);
-        let ended = life(&disk, &mut ledger);
+        let ended = life(&disk, &mut ledger, script);
         let after = disk.crash(loss);
         revive(&after, &mut ledger, loss, at);
         ended
@@ -80,7 +92,11 @@ fn a_second_crash_during_recovery_keeps_them_too() {
             let disk = SimulatedDisk::new();
             let mut ledger = Ledger::default();
             disk.die_at(first);
-            life(&disk, &mut ledger);
+            life(
+                &disk,
+                &mut ledger,
+                if first % 2 == 0 { live } else { churn },
+            );
             let mut second = 0;
             loop {
                 let after = disk.crash(loss);

@@ -219,3 +219,44 @@ fn a_body_on_its_way_in_is_not_taken_for_an_orphan() {
     successor.adopt().unwrap();
     assert_eq!(first.names(std::path::Path::new("/spool/body")).len(), 1);
 }
+
+/// After the machine failed, two processes start at once; what the dead had adopted must not be torn from what the dead
+/// wrote about it.
+#[test]
+fn two_starts_after_a_crash_do_not_divide_what_belongs_together() {
+    for at in 0..60 {
+        let first = SimulatedDisk::new();
+        let mut ledger = Ledger::default();
+        let (predecessor, _) = open(&first).unwrap();
+        let put: Vec<_> = (0..3)
+            .map(|_| ledger.put(&predecessor, 900).unwrap())
+            .collect();
+        let (successor, _) = open(&first.another_process()).unwrap();
+        predecessor.close();
+        successor.adopt().unwrap();
+        for &id in &put[1..] {
+            ledger.gone(&successor, id);
+        }
+        ledger.flush(&successor).unwrap();
+        ledger.put(&successor, 500).unwrap();
+        let after = first.crash(Loss::Everything);
+        // The second start happens in the middle of one of the first's writes or syncs.
+        let other = after.another_process();
+        let meanwhile = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let found = meanwhile.clone();
+        after.interrupt_at(at, move || {
+            *found.lock().unwrap() = Some(open(&other).unwrap().0)
+        });
+        let (one, _) = open(&after).unwrap();
+        let two = meanwhile.lock().unwrap().take();
+        let seen: Vec<QueueId> = ids(&one)
+            .into_iter()
+            .chain(two.iter().flat_map(ids))
+            .collect();
+        assert!(
+            !seen.contains(&put[1]) && !seen.contains(&put[2]),
+            "at {at}: {seen:?}"
+        );
+        assert_eq!(seen.len(), 2, "at {at}: {seen:?}");
+    }
+}

@@ -251,6 +251,23 @@ pub fn live(spool: &Spool, ledger: &mut Ledger) -> Result<(), Error> {
     live_with(spool, ledger, Err)
 }
 
+/// A quiet server's life: mail comes and goes, and two segments are used in turn.
+pub fn churn(spool: &Spool, ledger: &mut Ledger) -> Result<(), Error> {
+    for round in 0..14 {
+        let stays = ledger.put(spool, 400)?;
+        ledger.keep(spool, stays, round + 1);
+        for size in [1200, 1400] {
+            let id = ledger.put(spool, size)?;
+            ledger.gone(spool, id);
+        }
+        ledger.gone(spool, stays);
+        if round % 3 == 0 {
+            ledger.flush(spool)?;
+        }
+    }
+    ledger.flush(spool)
+}
+
 /// The same life, by somebody who goes on whatever fails; each answer that was an error is shown to `failed`.
 pub fn live_on(spool: &Spool, ledger: &mut Ledger, failed: impl Fn(&Spool, &mut Ledger)) {
     let failed = &failed;
