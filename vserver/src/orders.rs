@@ -28,6 +28,8 @@ use crate::server::Server;
 
 /// How often the supervisor hears that all is well.
 const ALIVE: Duration = Duration::from_secs(5);
+/// How soon it hears that the numbers have changed.
+const SOON: Duration = Duration::from_secs(1);
 /// How often a successor asks whether its predecessor has let go of a part of the queue.
 const ADOPT: Duration = Duration::from_secs(1);
 /// After the deadline, sessions get this long to hear the 421 and go.
@@ -83,12 +85,11 @@ pub(crate) async fn obey(link: Link, server: Arc<Server>, listeners: Vec<(Identi
 
 impl Obedience {
     async fn serve(&mut self) -> Result<Drain, Error> {
-        let mut alive = interval(ALIVE);
-        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut adopt = interval(ADOPT);
         adopt.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut said = Instant::now();
         let server = self.server.clone();
+        let mut said = self.alive().await?;
+        let mut next = Instant::now() + ALIVE;
         loop {
             let foreign = server.spool.foreign_segments();
             tokio::select! {
@@ -99,8 +100,13 @@ impl Obedience {
                     // The supervisor is gone: sessions finish, and systemd starts another one.
                     Received::Closed => return Ok(self.orphaned()),
                 },
-                _ = alive.tick() => self.alive(&mut said).await?,
-                () = server.door.changed.notified(), if said.elapsed() >= Duration::from_secs(1) => self.alive(&mut said).await?,
+                () = server.door.changed.notified() => next = next.min(Instant::now() + SOON),
+                () = sleep_until(next) => {
+                    let now = self.alive().await?;
+                    // While the numbers move, so does the report; at rest nothing wakes more often than it must.
+                    next = Instant::now() + if now == said { ALIVE } else { SOON };
+                    said = now;
+                },
                 _ = adopt.tick(), if foreign => adopt_more(&server).await,
             }
         }
@@ -172,9 +178,11 @@ impl Obedience {
         Ok(())
     }
 
-    async fn alive(&self, said: &mut Instant) -> Result<(), Error> {
-        *said = Instant::now();
-        self.report(&Report::Alive { sessions: self.server.door.count(), queued: self.server.spool.count() }).await
+    /// Says how many sessions and messages there are, and returns what it said.
+    async fn alive(&self) -> Result<(u32, u64), Error> {
+        let (sessions, queued) = (self.server.door.count(), self.server.spool.count());
+        self.report(&Report::Alive { sessions, queued }).await?;
+        Ok((sessions, queued))
     }
 
     async fn report(&self, report: &Report) -> Result<(), Error> {

@@ -63,7 +63,7 @@ struct Begin {
 
 /// The program.
 pub(crate) fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).without_time().init();
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
     match live() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
