@@ -201,7 +201,7 @@ impl Shared {
         }
         let mut state = self.state();
         for key in removed {
-            state.forget(key);
+            state.table.forget(key);
         }
         drop(state);
         if let Ok(mut queue) = self.queue() {

@@ -11,10 +11,10 @@
 //! Never: a write. What is to be copied is handed to the committer, who puts it before the outcomes of its group.
 
 use crate::disk::DiskFile;
+use crate::index::{Place, Settle};
 use crate::record::{self, Header, Kind, read_marks, write_marks};
 use crate::scan::{Scan, Step};
 use crate::shared::Shared;
-use crate::state::{Place, Settle};
 use crate::{Error, damaged};
 use std::sync::Arc;
 
@@ -43,8 +43,9 @@ pub(crate) struct Evacuation {
 impl Evacuation {
     pub(crate) fn begin(shared: &Shared, key: u32) -> Result<Evacuation, Error> {
         let mut state = shared.state();
-        let file = state.file(key, &*shared.disk)?;
+        let file = state.table.file(key, &*shared.disk)?;
         let (mark, end) = state
+            .table
             .segment(key)
             .map_or((0, 0), |segment| (segment.mark, segment.end));
         Ok(Evacuation {
@@ -138,7 +139,7 @@ impl Evacuation {
     /// leaves the queue, its tombstone in the result.
     pub(crate) fn finish(self, shared: &Shared) -> Vec<Settle> {
         let state = shared.state();
-        let left = match state.segment(self.key) {
+        let left = match state.table.segment(self.key) {
             Some(segment) if segment.live > 0 => state.held_in(self.key),
             _ => Vec::new(),
         };
@@ -160,7 +161,7 @@ impl Evacuation {
                 }
             }
         }
-        shared.state().end_victim(self.key, stuck);
+        shared.state().table.end_victim(self.key, stuck);
         lost
     }
 
@@ -202,7 +203,7 @@ impl Evacuation {
 fn tombstone(shared: &Shared, header: Header, head: &[u8], from: Place) -> Option<Copy> {
     let state = shared.state();
     let marks: Vec<u64> = read_marks(head)
-        .filter(|&mark| state.unwiped(mark))
+        .filter(|&mark| state.table.unwiped(mark))
         .collect();
     drop(state);
     if marks.is_empty() {

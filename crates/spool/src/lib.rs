@@ -27,9 +27,11 @@ mod epoch;
 mod evacuate;
 mod recover;
 
+mod index;
 mod room;
 mod shared;
 mod state;
+mod table;
 
 mod codec;
 mod record;

@@ -51,6 +51,19 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// The header of a record without a body; `synced` is filled in as it gets its place.
+    pub(crate) fn small(kind: Kind, id: u64, head_len: usize) -> Header {
+        Header {
+            kind,
+            body_in_file: false,
+            head_len: head_len as u32,
+            body_len: 0,
+            id,
+            body_crc: 0,
+            synced: 0,
+        }
+    }
+
     /// How many bytes of body stand in the record itself.
     pub(crate) fn inline_len(&self) -> u64 {
         if self.body_in_file { 0 } else { self.body_len }

@@ -15,11 +15,13 @@ use crate::codec::{EnvelopePeek, StatusPeek, peek_envelope, peek_status};
 use crate::damaged::{self, Stretch};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::epoch::Listing;
+use crate::index::{Entry, Place, Settle};
 use crate::record::{HEADER, Header, Kind, read_marks};
 use crate::scan::{Scan, Step};
 use crate::segment::{Cut, HeaderState, SegmentHeader, SegmentName};
 use crate::shared::Folders;
-use crate::state::{Entry, Phase, Place, Segment, Settle, State};
+use crate::state::State;
+use crate::table::{Phase, Segment};
 use crate::{Damage, Error, QueueId, Settings};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -60,17 +62,21 @@ pub(crate) fn read(
     opened.sort_by_key(|(_, header)| header.map(|header| header.sequence));
     let mut keys = Vec::with_capacity(opened.len());
     for (segment, header) in opened {
-        keys.push((reader.state.add(segment), header));
+        keys.push((reader.state.table.add(segment), header));
     }
-    reader.state.keep_cuts();
+    reader.state.table.keep_cuts();
     for (key, header) in &keys {
         if let Some(header) = header {
             reader.read_segment(*key, header)?;
         }
     }
     for (key, _) in keys {
-        let end = reader.state.segment(key).map_or(0, |segment| segment.end);
-        reader.state.seal(key, end, false);
+        let end = reader
+            .state
+            .table
+            .segment(key)
+            .map_or(0, |segment| segment.end);
+        reader.state.table.seal(key, end, false);
     }
     let orphans = reader.match_bodies(&listing, epochs);
     Ok(Reading {
@@ -133,7 +139,7 @@ impl Reader<'_> {
             segment.mark = header.mark;
             segment.cut = header.cut;
             self.cuts.extend(header.cut);
-            self.state.next_sequence = self.state.next_sequence.max(header.sequence + 1);
+            self.state.table.saw(header.sequence);
         }
         Ok(Some((segment, header)))
     }
@@ -158,7 +164,7 @@ impl Reader<'_> {
         let opened = self.disk.open(&path, OpenMode::Write);
         let file = opened.map_err(|error| Error::io("open", &path, error))?;
         let end = self.scan(key, header, &*file);
-        if let Some(segment) = self.state.segment_mut(key) {
+        if let Some(segment) = self.state.table.segment_mut(key) {
             segment.end = end;
         }
         // A killed process leaves records in the page cache only. Nothing may be built on them (a copy's original
@@ -174,7 +180,11 @@ impl Reader<'_> {
             .filter(|cut| cut.mark == header.mark)
             .map(|cut| cut.offset)
             .min();
-        let size = self.state.segment(key).map_or(0, |segment| segment.size);
+        let size = self
+            .state
+            .table
+            .segment(key)
+            .map_or(0, |segment| segment.size);
         let mut scan = Scan::new(file, header.mark, cut.unwrap_or(size).min(size));
         let mut held_back: Vec<HeldBack> = Vec::new();
         let mut synced = 0u64;
@@ -234,7 +244,9 @@ impl Reader<'_> {
             }
             What::Gone(marks) => {
                 self.ahead.remove(&id);
-                self.state.tombstone_lies(held.place, marks.into_iter());
+                self.state
+                    .table
+                    .tombstone_lies(held.place, marks.into_iter());
                 if let Some(Settle::Gone(gone)) = self.state.remove(id) {
                     self.state.forget_message(&gone);
                 }
@@ -285,6 +297,7 @@ impl Reader<'_> {
     fn path_of(&self, key: u32) -> std::path::PathBuf {
         let name = self
             .state
+            .table
             .segment(key)
             .map(|segment| segment.name.to_string());
         self.folders.spool.join(name.unwrap_or_default())
@@ -328,6 +341,7 @@ impl Reader<'_> {
         };
         let mark = self
             .state
+            .table
             .segment(place.segment)
             .map_or(0, |segment| segment.mark);
         let (offset, length) = (u64::from(place.offset), u64::from(place.length));

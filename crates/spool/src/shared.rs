@@ -5,9 +5,10 @@
 
 use crate::chores::Chores;
 use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::index::{Entry, Place, Settle};
 use crate::record::{self, HEADER, Header, Kind};
 use crate::room::Room;
-use crate::state::{Entry, Place, Settle, State};
+use crate::state::State;
 use crate::{Body, BodyFile, Committed, Error, Message, QueueId, Settings, Status, codec, damaged};
 use std::io::IoSliceMut;
 use std::path::PathBuf;
@@ -233,14 +234,15 @@ impl Shared {
             return Ok(None);
         };
         let pending = state.pending.get(&id).cloned();
-        let record = state.file(entry.record.segment, &*self.disk)?;
+        let record = state.table.file(entry.record.segment, &*self.disk)?;
         let status = if pending.is_some() || entry.status.is_nowhere() {
             None
         } else {
-            Some(state.file(entry.status.segment, &*self.disk)?)
+            Some(state.table.file(entry.status.segment, &*self.disk)?)
         };
         let mark = |place: Place| {
             state
+                .table
                 .segment(place.segment)
                 .map_or(0, |segment| segment.mark)
         };

@@ -221,7 +221,7 @@ impl Spool {
         {
             let mut state = shared.state();
             state.merge(reading.state);
-            state.roll_wanted = true;
+            state.table.roll_wanted = true;
         }
         let mut queue = shared.queue()?;
         queue.settles.extend(reading.lost);
