@@ -21,9 +21,8 @@ use crate::outcome::{Answer, Handed, Outcome};
 use crate::smtp::Connection;
 use crate::transport::{Break, Step};
 
-/// So many messages may be under way on a connection without an answer; a break makes at most these go twice.
-pub const WINDOW: usize = 8;
-/// And their bodies together have at most about so many bytes.
+/// A further message is begun only while the bodies under way, of which [`postern_smtp::Client`] allows two without an
+/// answer, have fewer bytes than this.
 pub const WINDOW_BYTES: usize = 256 * 1024;
 /// A body in a file is sent in pieces of this size.
 const PIECE: usize = 64 * 1024;
@@ -80,7 +79,6 @@ pub enum Rest {
 struct Flight<T> {
     parcel: Parcel<T>,
     outcomes: Vec<Option<Outcome>>,
-    answered: bool,
 }
 
 /// The messages under way on one connection.
@@ -104,7 +102,7 @@ impl Connection {
         };
         let worked = self.carried > flights.queue.len() as u32;
         for flight in flights.queue {
-            let again = worked && !flight.answered;
+            let again = worked && flight.outcomes.iter().all(Option::is_none);
             feed.done(flight.finish(&broken, again));
         }
         Rest::Broken(broken)
@@ -149,10 +147,7 @@ impl Connection {
     }
 
     fn may_begin<T>(&self, flights: &Flights<T>) -> bool {
-        !self.spent()
-            && flights.queue.len() < WINDOW
-            && flights.bytes < WINDOW_BYTES
-            && self.client.can_begin()
+        !self.spent() && flights.bytes < WINDOW_BYTES && self.client.can_begin()
     }
 
     fn begin<F: Feed>(
@@ -183,7 +178,6 @@ impl Connection {
         let flight = Flight {
             outcomes: vec![None; parcel.recipients.len()],
             parcel,
-            answered: false,
         };
         match started {
             Ok(()) => {
@@ -203,21 +197,19 @@ impl Connection {
         flights: &mut Flights<F::Tag>,
     ) -> Result<(), Answer> {
         match event {
-            ClientEvent::Recipient { index, reply } => {
-                let refused =
-                    (!reply.is_positive()).then(|| self.answer(&reply).into_outcome(Handed::Next));
+            ClientEvent::Recipient { index, reply } if !reply.is_positive() => {
+                let refused = self.answer(&reply).into_outcome(Handed::Next);
                 if let Some(flight) = flights.queue.front_mut() {
-                    flight.answered = true;
                     flight.put(index, refused);
                 }
             }
+            ClientEvent::Recipient { .. } => {}
             ClientEvent::SendBody { dots: _ } => self.send_body(flights).await?,
             ClientEvent::Done { index, reply, last } => {
                 let outcome = self.answer(&reply).into_outcome(self.handed());
                 if let Some(flight) = flights.queue.front_mut() {
-                    flight.answered = true;
                     match index {
-                        Some(index) => flight.put(index, Some(outcome)),
+                        Some(index) => flight.put(index, outcome),
                         None => flight.put_all(&outcome),
                     }
                 }
@@ -229,18 +221,16 @@ impl Connection {
                     self.end_front(flights, feed, &unanswered);
                 }
             }
+            // A 421 is about the connection, and ends it: no message was judged (RFC 5321 §3.8).
             ClientEvent::Failed {
-                stage,
-                reply: Some(reply),
+                reply: Some(reply), ..
+            } if reply.code == 421 => {
+                return Err(self.answer(&reply));
+            }
+            ClientEvent::Failed {
+                reply: Some(reply), ..
             } => {
-                // A 421 is about the connection: the message itself was not judged (RFC 5321 §3.8).
-                if let Some(flight) = flights.queue.front_mut() {
-                    flight.answered |= reply.code != 421;
-                }
-                let answer = match stage {
-                    Stage::Mail if reply.code == 421 => return Err(self.answer(&reply)),
-                    _ => self.answer(&reply),
-                };
+                let answer = self.answer(&reply);
                 self.end_front(flights, feed, &answer);
             }
             ClientEvent::Failed { stage, reply: None } => {
@@ -460,8 +450,8 @@ impl<T> Flight<T> {
         }
     }
 
-    fn put(&mut self, index: usize, outcome: Option<Outcome>) {
-        if let (Some(place), Some(outcome)) = (self.outcomes.get_mut(index), outcome) {
+    fn put(&mut self, index: usize, outcome: Outcome) {
+        if let Some(place) = self.outcomes.get_mut(index) {
             place.get_or_insert(outcome);
         }
     }
@@ -474,8 +464,6 @@ impl<T> Flight<T> {
 
     /// Whoever has no outcome yet gets this one.
     fn finish(mut self, rest: &Answer, again: bool) -> Delivery<T> {
-        let missing = self.outcomes.iter().any(Option::is_none);
-        let again = again && missing;
         let rest = || rest.clone().into_outcome(Handed::Next);
         let outcomes = self
             .outcomes

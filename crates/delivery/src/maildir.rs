@@ -12,6 +12,7 @@
 //!
 //! Never: a step out of the template. Folders below the base are opened one by one without following links.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
@@ -161,8 +162,8 @@ pub struct Letter<'a> {
     pub address: &'a str,
     /// What is in the body.
     pub kind: BodyKind,
-    /// The message.
-    pub body: &'a mut Body,
+    /// The message; several letters may share it.
+    pub body: &'a RefCell<Body>,
 }
 
 /// A name for a message's file (the Maildir convention: time, something unique, host). `tag` names the server.
@@ -185,16 +186,13 @@ pub fn unique_name(received_ms: u64, id: &str, recipient: usize, tag: &str) -> S
 }
 
 /// Delivers letters; one outcome for each, in the same order. Delivered means synced.
-pub fn deliver(template: &Template, letters: &mut [Letter<'_>]) -> Vec<Outcome> {
+pub fn deliver(template: &Template, letters: &[Letter<'_>]) -> Vec<Outcome> {
     let mut boxes = Mailboxes {
         template,
         open: HashMap::new(),
         list: Vec::new(),
     };
-    let written: Vec<_> = letters
-        .iter_mut()
-        .map(|letter| boxes.write(letter))
-        .collect();
+    let written: Vec<_> = letters.iter().map(|letter| boxes.write(letter)).collect();
     let moved: Vec<_> = written
         .into_iter()
         .zip(letters.iter())
@@ -243,7 +241,7 @@ struct Draft {
 }
 
 impl Mailboxes<'_> {
-    fn write(&mut self, letter: &mut Letter<'_>) -> Result<Draft, Answer> {
+    fn write(&mut self, letter: &Letter<'_>) -> Result<Draft, Answer> {
         let mailbox = self.find(letter.address)?;
         let at = &self.list[mailbox];
         let failed = |error| trouble("write", &at.path, error);
@@ -350,7 +348,7 @@ fn rename_new(at: &Mailbox, name: &str, size: u64) -> Result<(), Errno> {
     }
 }
 
-fn copy(letter: &mut Letter<'_>, file: &mut File) -> io::Result<u64> {
+fn copy(letter: &Letter<'_>, file: &mut File) -> io::Result<u64> {
     let mut out = LineEnds::new(letter.kind);
     out.buffer.extend_from_slice(
         format!(
@@ -359,7 +357,7 @@ fn copy(letter: &mut Letter<'_>, file: &mut File) -> io::Result<u64> {
         )
         .as_bytes(),
     );
-    match letter.body {
+    match &mut *letter.body.borrow_mut() {
         Body::Inline(bytes) => out.push(bytes),
         Body::File(body) => {
             body.rewind();

@@ -219,8 +219,9 @@ impl Connection {
 
     /// The next event of the start of a connection.
     async fn event(&mut self) -> Result<ClientEvent, Answer> {
+        // The time is for the whole answer: a peer that drips it is given up too.
+        self.wire.allow(self.patience());
         loop {
-            self.wire.allow(self.patience());
             if let Some(event) = self.client.poll() {
                 return match event {
                     // A host that refuses us altogether may be asked again: others may serve, or it may recover.
