@@ -151,7 +151,7 @@ fn session(stream: TcpStream, shared: &Shared) -> Result<(), Failure> {
         return Ok(());
     }
     let mut message = Taken::default();
-    let mut lmtp = false;
+    let (mut lmtp, mut begun) = (false, false);
     loop {
         let mut bytes = Vec::new();
         if reader.read_until(b'\n', &mut bytes)? == 0 {
@@ -176,8 +176,11 @@ fn session(stream: TcpStream, shared: &Shared) -> Result<(), Failure> {
                     mail: argument.to_owned(),
                     ..Taken::default()
                 };
-                say(&shared.reply(At::Mail(argument), "250 2.1.0 ok")?)?;
+                let reply = shared.reply(At::Mail(argument), "250 2.1.0 ok")?;
+                begun = reply.starts_with('2');
+                say(&reply)?;
             }
+            "RCPT" if !begun => say("503 5.5.1 no sender")?,
             "RCPT" => {
                 let reply = shared.reply(At::Rcpt(argument), "250 2.1.5 ok")?;
                 if reply.starts_with('2') {

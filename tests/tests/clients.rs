@@ -59,11 +59,20 @@ impl Post {
     /// The message with this `X-Test`, once it has come to the sink.
     fn arrived(&self, name: &str) -> Result<Taken, Failure> {
         let header = format!("X-Test: {name}\r\n");
-        wait::until(&format!("{name} to arrive"), PATIENCE, || {
+        let found = wait::until(&format!("{name} to arrive"), PATIENCE, || {
             self.sink
                 .taken()
                 .into_iter()
                 .find(|t| String::from_utf8_lossy(&t.content).contains(&header))
+        });
+        found.map_err(|error| {
+            let queues = (self.stage.queue("submit"), self.stage.queue("plain"));
+            let last = self
+                .sink
+                .taken()
+                .pop()
+                .map(|t| String::from_utf8_lossy(&t.content).into_owned());
+            format!("{error}; queues {queues:?}; the last to come was {last:?}").into()
         })
     }
 
@@ -302,8 +311,8 @@ if way != 'plain':
         s.auth('PLAIN', s.auth_plain)
 for name in sorted(os.listdir(folder)):
     data = open(os.path.join(folder, name), 'rb').read()
+    # smtplib itself adds SIZE.
     options = ['BODY=8BITMIME'] if any(b > 127 for b in data) else []
-    options.append('SIZE=%d' % len(data))
     refused = s.sendmail('alice@example.test', ['carol@elsewhere.test'], data, mail_options=options)
     assert not refused, refused
 s.quit()
@@ -415,10 +424,10 @@ if ($way eq 'tls') {
     $s->starttls(SSL_ca_file => $trust) or die 'starttls: ' . $s->message;
     $s->command('AUTH', 'PLAIN', do { require MIME::Base64; MIME::Base64::encode_base64("\0$user\0$password", '') })->response == 2 or die 'auth: ' . $s->message;
 }
-$s->supports('CHUNKING') or die 'CHUNKING is not offered';
+defined $s->supports('CHUNKING') or die 'CHUNKING is not offered';
 open(my $f, '<:raw', $file) or die $!;
 local $/; my $data = <$f>;
-$s->mail('alice@example.test') or die 'mail: ' . $s->message;
+$s->mail('alice@example.test', Bits => 'binary') or die 'mail: ' . $s->message;
 $s->to('carol@elsewhere.test') or die 'rcpt: ' . $s->message;
 my @sizes = (1, 2, 3, 100, 7, 4096, 1, 65536);
 my $at = 0;

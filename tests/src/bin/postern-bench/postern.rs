@@ -42,7 +42,7 @@ pub(crate) fn queue_memory(folder: &Path, quick: bool) -> Result<Idle, Failure> 
     load(address, 100, count, 100, 4096)?.finish()?;
     quiet(worker)?;
     let after = Memory::of(worker)?;
-    let queued = stage.row(NAME)?.queued;
+    let queued = stage.counters(NAME)?.get("queued").copied().unwrap_or(0);
     if queued < count {
         return Err(format!("{queued} messages are queued, {count} were sent").into());
     }
