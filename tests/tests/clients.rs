@@ -426,7 +426,7 @@ if ($way eq 'tls') {
 }
 defined $s->supports('CHUNKING') or die 'CHUNKING is not offered';
 open(my $f, '<:raw', $file) or die $!;
-local $/; my $data = <$f>;
+my $data = do { local $/; <$f> };
 $s->mail('alice@example.test', Bits => 'binary') or die 'mail: ' . $s->message;
 $s->to('carol@elsewhere.test') or die 'rcpt: ' . $s->message;
 my @sizes = (1, 2, 3, 100, 7, 4096, 1, 65536);
