@@ -114,6 +114,7 @@ impl Committer {
             }
             queue = match now {
                 None => {
+                    self.slim(&mut queue);
                     queue.asleep = Sleep::Sound;
                     shared.wake.wait(queue).unwrap_or_else(|e| e.into_inner())
                 }
@@ -149,6 +150,20 @@ impl Committer {
         let now = Instant::now();
         self.unwritten_since.get_or_insert(now);
         self.unsynced_since.get_or_insert(now);
+    }
+
+    /// Before a long sleep: what a burst needed is given back.
+    fn slim(&mut self, queue: &mut Queue) {
+        const ENOUGH: usize = 128;
+        queue.accepts.shrink_to(ENOUGH);
+        queue.settles.shrink_to(ENOUGH);
+        self.accepts.shrink_to(ENOUGH);
+        self.settles.shrink_to(ENOUGH);
+        self.copies.shrink_to(ENOUGH);
+        self.unsynced.accepts.shrink_to(ENOUGH);
+        self.unsynced.settles.shrink_to(ENOUGH);
+        self.unsynced.copies.shrink_to(ENOUGH);
+        self.scratch.shrink_to(16 << 10);
     }
 
     fn deadlines(&self) -> (Option<Instant>, Option<Instant>) {

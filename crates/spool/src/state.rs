@@ -78,6 +78,9 @@ impl State {
             .is_some_and(|pending| Arc::ptr_eq(pending, status))
         {
             self.pending.remove(&id);
+            if self.pending.is_empty() && self.pending.capacity() > 1024 {
+                self.pending = HashMap::new();
+            }
         }
         self.move_status(id, None, place);
     }

@@ -268,38 +268,66 @@ fn a_status_on_its_way_is_not_overtaken_by_an_older_one() {
     let disk = SimulatedDisk::new();
     let mut ledger = Ledger::default();
     let mut settings = settings();
+    // Large enough for message and status to be copied with the same group.
+    settings.segment_size = 64 << 10;
     settings.outcome_window = std::time::Duration::from_millis(800);
     let (spool, _) = Spool::open(std::sync::Arc::new(disk.clone()), settings).unwrap();
     let stays = ledger.put(&spool, 200).unwrap();
     ledger.keep(&spool, stays, 1);
-    for size in [1400, 1400, 1400, 1400, 1200] {
-        let id = ledger.put(&spool, size).unwrap();
+    let segments = || {
+        disk.names(&folder())
+            .iter()
+            .filter(|name| name.ends_with(".seg"))
+            .count()
+    };
+    while segments() < 2 {
+        let id = ledger.put(&spool, 1400).unwrap();
         ledger.gone(&spool, id);
     }
-    let filling: Vec<_> = [1400, 1400]
-        .map(|size| ledger.put(&spool, size).unwrap())
-        .into();
-    ledger.flush(&spool).unwrap();
-    let copied = || {
-        disk.trace()
-            .iter()
-            .any(|line| line.starts_with("read") && line.contains(".seg"))
-    };
-    let mut attempts = 1;
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while !copied() {
-        assert!(std::time::Instant::now() < deadline, "{:#?}", disk.trace());
-        attempts += 1;
-        ledger.keep(&spool, stays, attempts);
-        let written = disk.operations();
-        while disk.operations() == written && std::time::Instant::now() < deadline {
-            std::thread::yield_now();
-        }
+    // Just short of where copying begins; the next outcome crosses that line, written and not synced.
+    let line = 48 << 10;
+    while end_of_log(&disk) < line - 1700 {
+        let id = ledger.put(&spool, 1400).unwrap();
+        ledger.gone(&spool, id);
     }
     ledger.flush(&spool).unwrap();
-    let _ = filling;
+    let left = line - end_of_log(&disk);
+    ledger.put(&spool, left - 130).unwrap();
+    assert!(
+        (line - 79..=line).contains(&end_of_log(&disk)),
+        "{}",
+        end_of_log(&disk)
+    );
+    let copied = |disk: &SimulatedDisk| {
+        let reads = |line: &&String| line.starts_with("read") && line.contains(".seg");
+        disk.trace().iter().filter(reads).count() > 1
+    };
+    assert!(
+        !copied(&disk),
+        "copying began too early: {:#?}",
+        disk.trace()
+    );
+    ledger.keep(&spool, stays, 2);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !copied(&disk) {
+        assert!(std::time::Instant::now() < deadline, "{:#?}", disk.trace());
+        std::thread::yield_now();
+    }
+    ledger.flush(&spool).unwrap();
     for loss in LOSSES {
         let (again, _) = open(&disk.crash(loss)).unwrap();
         ledger.clone().check(&again);
     }
+}
+
+/// Where the last write ended.
+fn end_of_log(disk: &SimulatedDisk) -> usize {
+    let trace = disk.trace();
+    let line = trace
+        .iter()
+        .rev()
+        .find(|line| line.starts_with("write"))
+        .unwrap();
+    let number = |at: usize| line.split(' ').nth(at).unwrap().parse::<usize>().unwrap();
+    number(1) + number(6)
 }

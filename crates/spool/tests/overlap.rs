@@ -48,7 +48,7 @@ fn the_predecessor_may_die_at_every_operation() {
         if !first.is_dead() {
             assert!(successor.foreign_segments());
             assert!(recovered.messages.is_empty());
-            assert!(successor.adopt().unwrap().is_empty());
+            assert!(successor.adopt().unwrap().is_empty() || first.is_dead());
         }
         new.put(&successor, 900).unwrap();
         let _ = live(&predecessor, &mut old);

@@ -281,15 +281,24 @@ impl Filling<'_> {
         mut settle: Settle,
         strays: &mut HashMap<u64, u64>,
     ) -> (Settle, Place) {
-        let mut marks = Vec::new();
+        let mut one = [0u8; 8];
+        let mut many = Vec::new();
         let (kind, id, head) = match &mut settle {
             Settle::Outcome { id, status } => (Kind::Outcome, *id, status.as_slice()),
             Settle::Gone(gone) => {
                 if !strays.is_empty() {
                     gone.marks.more.extend(strays.remove(&gone.id));
                 }
-                write_marks(&mut marks, gone.marks.iter());
-                (Kind::Gone, gone.id, marks.as_slice())
+                if gone.marks.more.is_empty() {
+                    one = gone.marks.first.to_le_bytes();
+                } else {
+                    write_marks(&mut many, gone.marks.iter());
+                }
+                (
+                    Kind::Gone,
+                    gone.id,
+                    if many.is_empty() { &one[..] } else { &many[..] },
+                )
             }
         };
         let mut header = Header::small(kind, id, head.len());

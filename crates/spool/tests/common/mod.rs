@@ -358,11 +358,11 @@ pub fn go_on(spool: &Spool, ledger: &mut Ledger) {
 
 /// The bytes of all segment files.
 pub fn space(disk: &SimulatedDisk) -> u64 {
+    // A file may go between its being listed and its being looked at.
     let names = disk.names(&folder());
     let segments = names.iter().filter(|name| name.ends_with(".seg"));
-    segments
-        .map(|name| disk.contents(&folder().join(name)).unwrap().len() as u64)
-        .sum()
+    let sizes = segments.filter_map(|name| disk.contents(&folder().join(name)));
+    sizes.map(|bytes| bytes.len() as u64).sum()
 }
 
 pub fn damaged(disk: &SimulatedDisk) -> usize {
