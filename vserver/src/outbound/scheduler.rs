@@ -379,19 +379,16 @@ impl Queue {
             if !connected {
                 lane.opening = lane.opening.saturating_sub(1);
             }
-            self.advance(name, now, todo);
         }
+        // Its place goes to those first who have none.
         while self.carriers < self.bounds.total {
             let Some(hungry) = self.starved.pop_front() else { break };
             if let Some(lane) = self.lanes.get_mut(&hungry) {
                 lane.starved = false;
-                let before = todo.start.len();
                 self.advance(&hungry, now, todo);
-                if todo.start.len() > before {
-                    break;
-                }
             }
         }
+        self.advance(name, now, todo);
         self.forget_if_idle(name, now);
     }
 
@@ -648,3 +645,6 @@ pub(super) fn interval(retry: &[Duration], tries: u32) -> u64 {
     let wait = retry.get(place).copied().unwrap_or(Duration::from_secs(600));
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX / 4).max(1)
 }
+
+#[cfg(test)]
+mod tests;
