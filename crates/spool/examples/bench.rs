@@ -35,6 +35,11 @@ fn run(folder: &Path, time: Duration) -> Outcome {
         let (rate, cpu) = throughput(&folder.join(format!("rate{writers}")), writers, time)?;
         println!("{writers:>7}  {rate:>10.0}  {cpu:>14.1}");
     }
+    let (rate, cpu) = pipelined(&folder.join("pipelined"), 100, time)?;
+    println!(
+        "{:>7}  {rate:>10.0}  {cpu:>14.1}  (one thread with 100 on their way)",
+        1
+    );
     println!("\nlarge bodies of 25 MiB");
     large(&folder.join("large"), time)?;
     println!("\n   queued  KiB above idle  bytes/message  accepted/s  reopened in ms");
@@ -111,6 +116,43 @@ fn throughput(
     let done = done.into_inner() as f64;
     let cpu = (cpu_time() - cpu).as_secs_f64() * 1e6;
     Ok((done / start.elapsed().as_secs_f64(), cpu / done))
+}
+
+/// One thread that never waits for a single message, as an asynchronous worker is.
+fn pipelined(
+    folder: &Path,
+    depth: u64,
+    time: Duration,
+) -> Result<(f64, f64), Box<dyn std::error::Error>> {
+    let spool = open(folder)?;
+    let (envelope, body) = (envelope(), vec![b'x'; 4096]);
+    let (sender, receiver) = mpsc::channel();
+    let (start, cpu) = (Instant::now(), cpu_time());
+    let (mut sent, mut done) = (0u64, 0u64);
+    while start.elapsed() < time || done < sent {
+        while start.elapsed() < time && sent - done < depth {
+            let mut deposit = spool.deposit()?;
+            deposit.write(&body)?;
+            let sender = sender.clone();
+            spool.commit(deposit, &envelope, move |result| {
+                sender
+                    .send(result.map(|committed| committed.id))
+                    .unwrap_or_default()
+            });
+            sent += 1;
+        }
+        let id = receiver.recv()??;
+        if spool.claim(id)?.is_none() {
+            return Err("a message is not there".into());
+        }
+        spool.settle(id, Settlement::Gone);
+        done += 1;
+    }
+    let cpu = (cpu_time() - cpu).as_secs_f64() * 1e6;
+    Ok((
+        done as f64 / start.elapsed().as_secs_f64(),
+        cpu / done as f64,
+    ))
 }
 
 fn large(folder: &Path, time: Duration) -> Outcome {
