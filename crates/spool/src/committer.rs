@@ -248,7 +248,8 @@ impl Committer {
         self.copies.clear();
         self.stop_evacuation();
         for accept in self.accepts.drain(..) {
-            (accept.done)(Err(failed.as_ref().unwrap_or(error).clone()));
+            let error = failed.as_ref().unwrap_or(error).clone();
+            self.shared.refuse(accept, error, failed.is_none());
         }
     }
 

@@ -174,7 +174,7 @@ impl Shared {
     // Incoming.
 
     /// Puts a message before the committer.
-    pub(crate) fn hand_over(&self, accept: Accept) {
+    pub(crate) fn hand_over(self: &Arc<Self>, accept: Accept) {
         let refused = match self.queue() {
             Ok(mut queue) => {
                 queue.accepts.push(accept);
@@ -183,7 +183,15 @@ impl Shared {
             }
             Err(error) => error,
         };
-        (accept.done)(Err(refused));
+        self.refuse(accept, refused, true);
+    }
+
+    /// Answers with an error. Where no record of the message can be on disk (`void`), its body file goes too.
+    pub(crate) fn refuse(self: &Arc<Self>, accept: Accept, error: Error, void: bool) {
+        if void && accept.header.body_in_file {
+            self.remove_bodies(vec![self.folders.body_file(accept.header.id)]);
+        }
+        (accept.done)(Err(error));
     }
 
     /// Puts an outcome before the committer.

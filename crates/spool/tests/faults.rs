@@ -121,7 +121,11 @@ fn a_full_disk_refuses_mail_and_can_be_emptied() {
     assert!(matches!(refused, Error::Full), "{refused}");
     assert!(!spool.failed());
     ledger.refusals_are_final();
-    assert!(ledger.put(&spool, 1200).is_err() && ledger.put(&spool, 5000).is_err());
+    // Room for a body, none for its record.
+    while ledger.put(&spool, 10).is_ok() {}
+    disk.limit(Some(6 * SEGMENT + 4096));
+    assert!(ledger.put(&spool, 1200).is_err() && ledger.put(&spool, 3000).is_err());
+    disk.limit(Some(6 * SEGMENT));
     ledger.refusals_are_final();
     ledger.check(&spool);
     // Not a byte is free, and yet outcomes find their place.
@@ -131,6 +135,7 @@ fn a_full_disk_refuses_mail_and_can_be_emptied() {
     }
     ledger.put(&spool, 1200).unwrap();
     spool.close();
+    assert!(disk.names(std::path::Path::new("/spool/body")).is_empty());
     let after = disk.crash(Loss::Everything);
     let (spool, _) = open(&after).unwrap();
     ledger.check(&spool);

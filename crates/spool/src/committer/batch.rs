@@ -164,8 +164,10 @@ impl Committer {
                 .seal(cursor.key, cursor.synced, true);
             let _ = self.roll(0);
         }
+        // Where the cut could not be written, the records may come back with a crash; their bodies stay then.
+        let void = self.cut.is_none();
         for (accept, _) in lost.accepts {
-            (accept.done)(Err(error.clone()));
+            self.shared.refuse(accept, error.clone(), void);
         }
     }
 
