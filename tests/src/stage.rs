@@ -388,7 +388,9 @@ impl Drop for Stage {
         while !log.is_char_boundary(start) {
             start += 1;
         }
-        eprintln!("── log of posternd and its workers ──\n{}", &log[start..]);
+        if !log.is_empty() {
+            eprintln!("── log of posternd and its workers ──\n{}", &log[start..]);
+        }
     }
 }
 

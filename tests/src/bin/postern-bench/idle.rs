@@ -4,7 +4,7 @@
 //! number. Each has been greeted and has said EHLO (under TLS: after the handshake once more).
 
 use crate::Failure;
-use crate::measure::{Memory, tree};
+use crate::measure::{Memory, anonymous, tree};
 use crate::rounds::Server;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -39,90 +39,88 @@ impl Figure {
     }
 }
 
+/// A server that does nothing, and its plain connections.
 pub(crate) fn of_server(server: &Server, quick: bool) -> Result<Idle, Failure> {
     let ours = server.worker.is_some();
     // One Postfix process serves one connection, and it has 200 of them.
-    let (plain, secured) = match (ours, quick) {
-        (false, _) => (100, 50),
-        (true, true) => (1000, 200),
-        (true, false) => (10_000, 2_000),
+    let count = match (ours, quick) {
+        (false, _) => 100,
+        (true, true) => 1000,
+        (true, false) => 10_000,
     };
-    let look = || match server.worker {
-        Some(pid) => Memory::of(pid),
-        None => Ok(Memory::of_tree(server.root)),
+    let idle = look(server)?;
+    let whose = if ours {
+        "the one worker, the program's own pages included"
+    } else {
+        "all processes"
     };
-    let idle = look()?;
     let mut figures = vec![Figure::new(
-        format!(
-            "idle, PSS of {}",
-            if ours {
-                "the one worker"
-            } else {
-                "all processes"
-            }
-        ),
+        format!("idle, PSS of {whose}"),
         idle.pss as f64,
         ours.then_some(2048.0),
     )];
-    if ours {
+    if let Some(worker) = server.worker {
         let whole = Memory::of_tree(server.root);
+        let processes = tree(server.root).len();
         figures.push(Figure::new(
-            format!("idle, PSS of all {} processes", tree(server.root).len()),
+            "idle, anonymous memory of the worker",
+            anonymous(worker) as f64,
+            None,
+        ));
+        figures.push(Figure::new(
+            format!("idle, PSS of all {processes} processes"),
             whole.pss as f64,
             None,
         ));
-        figures.push(Figure::new(
-            "idle, private memory of the worker",
-            idle.private as f64,
-            None,
-        ));
     }
-    // A first connection, that what is made once (thread stacks, certificates parsed on first use) is not counted ten thousand times.
-    let first = (talk(server.address)?, secure(server.address)?);
-    let before = look()?;
-    let held = (0..plain)
-        .map(|_| talk(server.address))
-        .collect::<Result<Vec<_>, _>>()?;
-    let after = look()?;
+    let each = connections(server, count, talk)?;
     figures.push(Figure::new(
-        format!("an idle plain connection (of {plain})"),
-        each(before, after, plain),
+        format!("an idle plain connection (of {count})"),
+        each,
         ours.then_some(6.0),
     ));
-    drop(held);
-    let before = quiet(&look, after)?;
-    let held = (0..secured)
-        .map(|_| secure(server.address))
-        .collect::<Result<Vec<_>, _>>()?;
-    let after = look()?;
-    figures.push(Figure::new(
-        format!("an idle TLS connection (of {secured})"),
-        each(before, after, secured),
-        ours.then_some(20.0),
-    ));
-    drop(held);
-    drop(first);
     Ok(Idle {
         server: server.name,
         figures,
     })
 }
 
-fn each(before: Memory, after: Memory, count: u32) -> f64 {
-    (after.private as f64 - before.private as f64) / f64::from(count)
+/// TLS connections of a server that has had no other: what closed ones left behind would be used again, and not seen.
+pub(crate) fn secured(server: &Server, quick: bool) -> Result<Idle, Failure> {
+    let count = if quick { 500 } else { 2_000 };
+    let each = connections(server, count, secure)?;
+    let figure = Figure::new(
+        format!("an idle TLS connection (of {count})"),
+        each,
+        Some(20.0),
+    );
+    Ok(Idle {
+        server: server.name,
+        figures: vec![figure],
+    })
 }
 
-/// The memory once connections just closed have been forgotten: the same at two looks half a second apart.
-fn quiet(look: &impl Fn() -> Result<Memory, Failure>, mut last: Memory) -> Result<Memory, Failure> {
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(500));
-        let now = look()?;
-        if now.private == last.private {
-            return Ok(now);
-        }
-        last = now;
+fn look(server: &Server) -> Result<Memory, Failure> {
+    match server.worker {
+        Some(pid) => Memory::of(pid),
+        None => Ok(Memory::of_tree(server.root)),
     }
-    Ok(last)
+}
+
+/// What each of `count` connections costs, in KiB of private memory.
+fn connections<T>(
+    server: &Server,
+    count: u32,
+    open: impl Fn(SocketAddr) -> Result<T, Failure>,
+) -> Result<f64, Failure> {
+    // A first one, so that what is made once (certificates parsed on first use) is not shared out among them.
+    let _first = open(server.address)?;
+    let before = look(server)?;
+    let _held = (0..count)
+        .map(|_| open(server.address))
+        .collect::<Result<Vec<_>, _>>()?;
+    let after = look(server)?;
+    Ok((after.private as f64 - before.private as f64) / f64::from(count))
 }
 
 /// A connection that has been greeted and has said EHLO.

@@ -218,6 +218,9 @@ fn idle_figures(
         idles.push(idle::of_server(server, quick)?);
     }
     if servers.iter().any(|s| s.name == "Postern") {
+        let fresh = postern::start(&folder.join("postern-tls"), servers[0].address)?;
+        idles.push(idle::secured(&fresh, quick)?);
+        drop(fresh);
         idles.push(postern::queue_memory(&folder.join("postern-queue"), quick)?);
         idles.push(postern::many_workers(&folder.join("postern-many"))?);
     }
