@@ -57,6 +57,8 @@ pub(crate) enum Event {
     BadDefinition,
     /// Preparing a worker or a reload failed: the host cannot.
     Unable,
+    /// An address is held, as by a dying predecessor: tried again soon.
+    Busy,
     /// The worker accepts connections.
     Ready,
     /// The worker refuses its definition.
@@ -134,6 +136,8 @@ pub(crate) fn step(state: State, event: Event) -> (State, &'static [Action]) {
     let to = |state: State, actions: &'static [Action]| (state, actions);
     let stay = |actions: &'static [Action]| (state, actions);
     match (state, event) {
+        (S::Starting, E::Busy) => to(S::Waiting, &[BackOff, Deny]),
+        (_, E::Busy) => step(state, E::Unable),
         // Nothing runs.
         (S::Stopped | S::Waiting | S::Failed | S::Refused, E::Start | E::Restart)
         | (S::Waiting | S::Failed | S::Refused, E::Reload)

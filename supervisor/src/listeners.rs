@@ -11,6 +11,8 @@ use postern_hosting::{Identity, ServerName};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use crate::life::Event;
+use crate::server::Happening;
 use crate::systemd::{self, Inherited};
 
 /// The kernel cuts this to net.core.somaxconn.
@@ -50,7 +52,7 @@ impl Listeners {
         server: &ServerName,
         identities: &[Identity],
         kept: &mut Vec<Inherited>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Happening> {
         let mut tried = Vec::with_capacity(identities.len());
         for identity in identities {
             match self.socket(server, identity.address, kept) {
@@ -75,7 +77,7 @@ impl Listeners {
         server: &ServerName,
         address: SocketAddr,
         kept: &mut Vec<Inherited>,
-    ) -> Result<Rc<Socket>, String> {
+    ) -> Result<Rc<Socket>, Happening> {
         let mut bound = self.in_force.iter().chain(&self.tried);
         if let Some(listener) = bound.find(|listener| listener.identity.address == address) {
             return Ok(listener.socket.clone());
@@ -148,7 +150,8 @@ fn bind(address: SocketAddr) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-fn cannot_bind(address: SocketAddr, errno: Errno) -> String {
+/// An address that is held is waited for: a worker that lost its supervisor lets go within moments.
+fn cannot_bind(address: SocketAddr, errno: Errno) -> Happening {
     let remedy = match errno {
         Errno::ADDRINUSE => format!("something else listens there: `ss -ltnp sport = :{}` names it", address.port()),
         Errno::ADDRNOTAVAIL => "this host has no such address: `ip address` lists them".to_owned(),
@@ -156,7 +159,8 @@ fn cannot_bind(address: SocketAddr, errno: Errno) -> String {
         _ => "see the address in `listen`".to_owned(),
     };
     let error = std::io::Error::from(errno);
-    format!("cannot listen on {address}: {error} ({remedy})")
+    let event = if errno == Errno::ADDRINUSE { Event::Busy } else { Event::Unable };
+    Happening::because(event, format!("cannot listen on {address}: {error} ({remedy})"))
 }
 
 #[cfg(test)]
@@ -186,7 +190,8 @@ mod tests {
         listeners.try_identities(&name, &[a], &mut kept).unwrap();
         listeners.keep();
         let error = listeners.try_identities(&name, &[b, other], &mut kept).unwrap_err();
-        assert!(error.contains("Address already in use") && error.contains("ss -ltnp"), "{error}");
+        let text = error.text;
+        assert!(text.contains("Address already in use") && text.contains("ss -ltnp"), "{text}");
         assert!(answers(a) && !answers(b));
         listeners.try_identities(&name, &[b], &mut kept).unwrap();
         assert!(answers(a) && answers(b));

@@ -1,10 +1,7 @@
 //! posternd: starts, watches and stops one unprivileged worker process for each virtual server.
 //!
-//! ```text
-//! posternd [--config DIR] [--state DIR] [--run DIR] [--worker PATH]
-//! ```
-//!
-//! Exit: 0 after SIGTERM or SIGINT, 1 if it cannot start, 64 if it is called wrongly.
+//! `posternd [--config DIR] [--state DIR] [--run DIR] [--worker PATH]` exits 0 after SIGTERM or SIGINT, 1 if it cannot
+//! start, 64 if it is called wrongly.
 //!
 //! Never: SMTP, TLS, DNS, a policy; an async runtime; a thread; `unsafe`.
 

@@ -38,7 +38,7 @@ pub(crate) const SILENT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(crate) struct Happening {
     event: Event,
-    text: String,
+    pub(crate) text: String,
     findings: Vec<Finding>,
 }
 
@@ -263,6 +263,7 @@ impl Supervisor {
             Action::CloseListeners if self.ending => server.listeners.leave(),
             Action::CloseListeners => server.listeners.close(),
             Action::BackOff => {
+                server.served = server.served.or((what.event == Event::Busy).then_some(Duration::ZERO));
                 let wait = server.backoff.died(server.served.take());
                 let deaths = server.backoff.deaths();
                 server.why += &format!("; {deaths} in a row, the next try comes {wait:?} later");

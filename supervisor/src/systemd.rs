@@ -1,5 +1,4 @@
 //! What posternd and systemd tell each other: state, signs of life, and listeners kept over a restart of posternd.
-//!
 //! Without `NOTIFY_SOCKET` all of it does nothing.
 
 use std::net::SocketAddr;

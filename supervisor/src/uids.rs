@@ -1,5 +1,4 @@
 //! Which uid each server has, kept in `STATE/uids.json`.
-//!
 //! A uid is given once and never to another name, even after the server is gone: its files may still be there. A damaged
 //! file stops posternd from starting: guessing could give one server's mail to another.
 

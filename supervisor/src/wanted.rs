@@ -1,5 +1,4 @@
 //! Which servers the operator wants running, kept over restarts of posternd in `STATE/wanted.json`.
-//!
 //! The operator's last word wins; a server nobody spoke about follows its `autostart`.
 
 use std::collections::BTreeMap;

@@ -38,7 +38,7 @@ use postern_spool::{Due, Envelope, QueueId, Spool};
 use postern_tls::ClientTls;
 use postern_track::Journal;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 pub(crate) use routes::routes_of;
@@ -47,6 +47,8 @@ use crate::generation::Current;
 use crate::server::unix_ms;
 use scheduler::{Bounds, Entry, Part, Queue, Split, Ticket, Todo};
 
+/// A next hop that has a message whole when the server stops has this long to confirm it; a slower one may get it twice.
+const FINISH: Duration = Duration::from_secs(60);
 /// The timer looks at the clock at least this often, so that a clock that is set does not hold mail up.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -71,6 +73,8 @@ struct Core {
     verified_tls: ClientTls,
     runtime: Handle,
     queue: Mutex<Queue>,
+    /// Whether nothing more is taken up: those who only look for a host leave at once.
+    stopping: watch::Sender<bool>,
     /// Something is due sooner than the timer thinks.
     sooner: Notify,
     /// A carrier left, or an outcome was written down.
@@ -100,6 +104,7 @@ impl Outbound {
             verified_tls: ClientTls::verified(),
             runtime: Handle::current(),
             queue: Mutex::new(Queue::new(bounds)),
+            stopping: watch::Sender::new(false),
             sooner: Notify::new(),
             quieter: Notify::new(),
             settling: AtomicU64::new(0),
@@ -141,11 +146,13 @@ impl Outbound {
         self.0.change(|queue, todo| queue.renew(bounds, todo));
     }
 
-    /// Takes up nothing more and waits until all that is in hand is settled, `deadline` at the longest.
+    /// Takes up nothing more and waits until all that is in hand is settled, `deadline` at the longest. What is queued is
+    /// left to whoever opens the spool next, which should not wait for it long.
     pub(crate) async fn drain(&self, deadline: Duration) {
         let core = &self.0;
-        let end = Instant::now() + deadline;
+        let end = Instant::now() + deadline.min(FINISH);
         core.change(|queue, todo| queue.stop(todo));
+        core.stopping.send_replace(true);
         loop {
             let quieter = core.quieter.notified();
             if core.lock().carriers() == 0 && core.settling.load(Ordering::Acquire) == 0 {

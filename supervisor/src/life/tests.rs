@@ -20,9 +20,10 @@ const STATES: [State; 10] = [
 
 const VERBS: [Event; 6] = [Event::Start, Event::Stop, Event::Pause, Event::Resume, Event::Restart, Event::Reload];
 
-const OTHERS: [Event; 11] = [
+const OTHERS: [Event; 12] = [
     Event::BadDefinition,
     Event::Unable,
+    Event::Busy,
     Event::Ready,
     Event::Refuses,
     Event::Reloaded,
@@ -81,6 +82,7 @@ fn the_table_is_as_written_down() {
         "Reload: o! s+ l t+ l+ r+ x! s s s",
         "BadDefinition: o D! R t R! R! x w F D",
         "Unable: o F! R R! R! R! o! w F D",
+        "Busy: o w! R R! R! R! o! w F D",
         "Ready: o R! R t l r x w F D",
         "Refuses: o D! R t R! r x w F D",
         "Reloaded: o s R t R! r x w F D",
@@ -169,7 +171,7 @@ fn possible(event: Event, state: State, world: World) -> bool {
     match event {
         Event::Ready | Event::Refuses | Event::Reloaded | Event::Turned | Event::Gone => world.worker,
         Event::SuccessorReady | Event::SuccessorRefuses | Event::SuccessorGone => world.successor,
-        Event::BadDefinition => {
+        Event::BadDefinition | Event::Busy => {
             matches!(state, State::Starting | State::Reloading | State::Restarting)
         }
         Event::Unable | Event::Due => !state.settled() || state == State::Waiting,
@@ -179,7 +181,7 @@ fn possible(event: Event, state: State, world: World) -> bool {
 
 /// What an event says about the world before the table is asked.
 fn before(event: Event, state: State, world: World) -> World {
-    let prepared = matches!(event, Event::BadDefinition | Event::Unable);
+    let prepared = matches!(event, Event::BadDefinition | Event::Unable | Event::Busy);
     match (event, state) {
         (Event::Gone, _) => World { worker: false, ..world },
         (Event::SuccessorGone, _) => World { successor: false, ..world },

@@ -21,10 +21,10 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
+use super::Core;
 use super::judge::ms;
 use super::scheduler::{Fall, Leisure, Part, Start, Ticket, Unsorted};
 use super::settle::Attempt;
-use super::Core;
 use crate::server::unix_ms;
 
 /// A connection with nothing to carry is kept this long.
@@ -62,7 +62,14 @@ pub(super) async fn carry(core: Arc<Core>, start: Start) {
                 delivered: 0,
                 tls: None,
             };
-            Carrier { feed, way: start.way, call: Arc::new(Notify::new()), breaks: 0 }.run().await;
+            Carrier {
+                feed,
+                way: start.way,
+                call: Arc::new(Notify::new()),
+                breaks: 0,
+            }
+            .run()
+            .await;
         }
     }
 }
@@ -91,10 +98,17 @@ impl Carrier {
             let core = &self.feed.core;
             let terms = core.terms();
             let resolver = core.parts.generation.load().resolver.clone();
-            let connection = match hosts::reach(&self.way, &terms, &resolver).await {
+            let mut stopping = core.stopping.subscribe();
+            let reached = tokio::select! {
+                reached = hosts::reach(&self.way, &terms, &resolver) => reached,
+                _ = stopping.wait_for(|stopping| *stopping) => return self.leave(false),
+            };
+            let connection = match reached {
                 Ok(connection) => connection,
                 Err(outcome) => {
-                    core.counts.connections_failed.fetch_add(1, Ordering::Relaxed);
+                    core.counts
+                        .connections_failed
+                        .fetch_add(1, Ordering::Relaxed);
                     return self.fall(outcome, false);
                 }
             };
@@ -158,20 +172,28 @@ impl Carrier {
         let definition = Arc::clone(&core.parts.generation.load().definition);
         let clock = super::judge::Times::of(&definition).clock(self.way.local);
         let patience = ms(clock.delay_notice.min(clock.expire));
-        let fall = Fall { outcome: &outcome, connected, most: TOLD };
+        let fall = Fall {
+            outcome: &outcome,
+            connected,
+            most: TOLD,
+        };
         let must = |ticket: &Ticket| ticket.received.saturating_add(patience) <= now;
-        let told = core.lock().unreachable(&self.feed.lane, self.feed.serial, &fall, now, must);
+        let told = core
+            .lock()
+            .unreachable(&self.feed.lane, self.feed.serial, &fall, now, must);
         tracing::info!(destination = %self.feed.lane, reason = %outcome.answer(), host = %outcome.answer().host, "cannot be reached");
         if !told.is_empty() {
             core.settling.fetch_add(1, Ordering::AcqRel);
-            core.runtime.spawn(tell(Arc::clone(core), told, outcome, self.way.local));
+            core.runtime
+                .spawn(tell(Arc::clone(core), told, outcome, self.way.local));
         }
         self.leave(connected);
     }
 
     fn leave(self, connected: bool) {
         let feed = &self.feed;
-        feed.core.change(|queue, todo| queue.leave(&feed.lane, feed.serial, connected, unix_ms(), todo));
+        feed.core
+            .change(|queue, todo| queue.leave(&feed.lane, feed.serial, connected, unix_ms(), todo));
         feed.core.quieter.notify_waiters();
     }
 }
@@ -187,32 +209,76 @@ impl Feed for LaneFeed {
         self.core.settled_enough().await;
         loop {
             let now = unix_ms();
-            let ticket = self.core.change(|queue, todo| queue.take(&self.lane, self.serial, now, todo))?;
+            let ticket = self
+                .core
+                .change(|queue, todo| queue.take(&self.lane, self.serial, now, todo))?;
             let message = self.core.claim(&ticket, now).await;
-            let Some((message, places)) = self.core.usable(&ticket, message) else { continue };
-            let Message { envelope, status, body, .. } = message;
-            let sender = (!self.local).then(|| self.core.masqueraded(&envelope.sender)).flatten();
-            let tag = Tag { ticket, status, begun: Instant::now() };
-            return Some(Parcel { tag, envelope, sender, recipients: places, body });
+            let Some((message, places)) = self.core.usable(&ticket, message) else {
+                continue;
+            };
+            let Message {
+                envelope,
+                status,
+                body,
+                ..
+            } = message;
+            let sender = (!self.local)
+                .then(|| self.core.masqueraded(&envelope.sender))
+                .flatten();
+            let tag = Tag {
+                ticket,
+                status,
+                begun: Instant::now(),
+            };
+            return Some(Parcel {
+                tag,
+                envelope,
+                sender,
+                recipients: places,
+                body,
+            });
         }
     }
 
     fn done(&mut self, delivery: Delivery<Tag>) {
-        let Delivery { parcel, outcomes, again } = delivery;
-        let Tag { mut ticket, status, begun } = parcel.tag;
+        let Delivery {
+            parcel,
+            outcomes,
+            again,
+        } = delivery;
+        let Tag {
+            mut ticket,
+            status,
+            begun,
+        } = parcel.tag;
         let now = unix_ms();
         if again && !ticket.again {
             ticket.again = true;
-            return self.core.change(|queue, todo| queue.give_back(&self.lane, ticket, now, todo));
+            return self
+                .core
+                .change(|queue, todo| queue.give_back(&self.lane, ticket, now, todo));
         }
-        if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Delivered(..))) {
+        if outcomes
+            .iter()
+            .any(|outcome| matches!(outcome, Outcome::Delivered(..)))
+        {
             self.delivered += 1;
             let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.core.lock().worked(&self.lane, self.serial, now, took);
         }
-        let message = Message { id: ticket.id, envelope: parcel.envelope, status, body: parcel.body };
+        let message = Message {
+            id: ticket.id,
+            envelope: parcel.envelope,
+            status,
+            body: parcel.body,
+        };
         let attempt = Attempt::new(message, parcel.recipients, outcomes);
-        self.core.settle_later(Attempt { part: ticket.part, local: Some(self.local), tls: self.tls.clone(), ..attempt });
+        self.core.settle_later(Attempt {
+            part: ticket.part,
+            local: Some(self.local),
+            tls: self.tls.clone(),
+            ..attempt
+        });
     }
 }
 
@@ -234,17 +300,30 @@ impl Core {
             return self.parts.spool.claim(id);
         }
         let spool = self.parts.spool.clone();
-        spawn_blocking(move || spool.claim(id)).await.unwrap_or(Err(Error::Closed))
+        spawn_blocking(move || spool.claim(id))
+            .await
+            .unwrap_or(Err(Error::Closed))
     }
 
     /// The message and the recipients meant by a ticket; `None` if there is nothing to try, which is then seen to.
-    fn usable(self: &Arc<Core>, ticket: &Ticket, message: Result<Option<Message>, Error>) -> Option<(Message, Vec<usize>)> {
-        let unsorted = || Unsorted { id: ticket.id, part: ticket.part.clone(), urgent: false };
+    fn usable(
+        self: &Arc<Core>,
+        ticket: &Ticket,
+        message: Result<Option<Message>, Error>,
+    ) -> Option<(Message, Vec<usize>)> {
+        let unsorted = || Unsorted {
+            id: ticket.id,
+            part: ticket.part.clone(),
+            urgent: false,
+        };
         match message {
             Ok(Some(message)) => {
                 let places = pending(ticket, &message.status);
                 if places.is_empty() {
-                    self.settle_later(Attempt { part: ticket.part.clone(), ..Attempt::new(message, Vec::new(), Vec::new()) });
+                    self.settle_later(Attempt {
+                        part: ticket.part.clone(),
+                        ..Attempt::new(message, Vec::new(), Vec::new())
+                    });
                     return None;
                 }
                 Some((message, places))
@@ -278,12 +357,20 @@ impl Core {
         let generation = self.parts.generation.load();
         let domain = generation.definition.delivery.masquerade.as_ref()?;
         let (mailbox, _) = sender.rsplit_once('@')?;
-        generation.routes.is_local(sender).then(|| format!("{mailbox}@{domain}"))
+        generation
+            .routes
+            .is_local(sender)
+            .then(|| format!("{mailbox}@{domain}"))
     }
 }
 
 fn pending(ticket: &Ticket, status: &Status) -> Vec<usize> {
-    let pending = |place: &usize| matches!(status.recipients.get(*place), Some(RecipientStatus::Pending { .. }));
+    let pending = |place: &usize| {
+        matches!(
+            status.recipients.get(*place),
+            Some(RecipientStatus::Pending { .. })
+        )
+    };
     match &ticket.part {
         Part::All => (0..status.recipients.len()).filter(pending).collect(),
         Part::Some(places) => places.iter().copied().filter(pending).collect(),
@@ -293,13 +380,29 @@ fn pending(ticket: &Ticket, status: &Status) -> Vec<usize> {
 /// Writes down for messages that nobody could be asked about them.
 async fn tell(core: Arc<Core>, told: Vec<Ticket>, outcome: Outcome, local: bool) {
     for tickets in told.chunks(TOLD_AT_ONCE) {
-        let (spool, ids) = (core.parts.spool.clone(), tickets.iter().map(|ticket| ticket.id).collect::<Vec<_>>());
-        let Ok(read) = spawn_blocking(move || ids.into_iter().map(|id| spool.claim(id)).collect::<Vec<_>>()).await else { break };
+        let (spool, ids) = (
+            core.parts.spool.clone(),
+            tickets.iter().map(|ticket| ticket.id).collect::<Vec<_>>(),
+        );
+        let Ok(read) = spawn_blocking(move || {
+            ids.into_iter()
+                .map(|id| spool.claim(id))
+                .collect::<Vec<_>>()
+        })
+        .await
+        else {
+            break;
+        };
         for (ticket, message) in tickets.iter().zip(read) {
             if let Some((message, places)) = core.usable(ticket, message) {
                 let outcomes = vec![outcome.clone(); places.len()];
                 let attempt = Attempt::new(message, places, outcomes);
-                core.settle(Attempt { part: ticket.part.clone(), local: Some(local), ..attempt }).await;
+                core.settle(Attempt {
+                    part: ticket.part.clone(),
+                    local: Some(local),
+                    ..attempt
+                })
+                .await;
             }
         }
     }
@@ -328,8 +431,12 @@ async fn mailboxes(core: Arc<Core>, start: &Start, template: &Template) {
         }
         let begun = Instant::now();
         let (writer, template) = (Arc::clone(&core), template.clone());
-        let Ok(attempts) = spawn_blocking(move || write_batch(&writer, &template, tickets)).await else { break };
-        let each = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) / attempts.len().max(1) as u64;
+        let Ok(attempts) = spawn_blocking(move || write_batch(&writer, &template, tickets)).await
+        else {
+            break;
+        };
+        let each = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+            / attempts.len().max(1) as u64;
         for attempt in attempts {
             core.lock().worked(lane, serial, now, each);
             core.settle_later(attempt);
@@ -343,15 +450,33 @@ async fn mailboxes(core: Arc<Core>, start: &Start, template: &Template) {
 fn write_batch(core: &Arc<Core>, template: &Template, tickets: Vec<Ticket>) -> Vec<Attempt> {
     let read = tickets.into_iter().filter_map(|ticket| {
         let (message, places) = core.usable(&ticket, core.parts.spool.claim(ticket.id))?;
-        let Message { id, envelope, status, body } = message;
-        Some((id, envelope, status, RefCell::new(body), places, ticket.part))
+        let Message {
+            id,
+            envelope,
+            status,
+            body,
+        } = message;
+        Some((
+            id,
+            envelope,
+            status,
+            RefCell::new(body),
+            places,
+            ticket.part,
+        ))
     });
     let read: Vec<_> = read.collect();
-    let tag = format!("{}.{}", core.name(), core.parts.generation.load().definition.general.fqdn);
+    let tag = format!(
+        "{}.{}",
+        core.name(),
+        core.parts.generation.load().definition.general.fqdn
+    );
     let mut letters = Vec::new();
     for (id, envelope, _, body, places, _) in &read {
         for place in places {
-            let Some(recipient) = envelope.recipients.get(*place) else { continue };
+            let Some(recipient) = envelope.recipients.get(*place) else {
+                continue;
+            };
             letters.push(Letter {
                 name: maildir::unique_name(envelope.received, &id.to_string(), *place, &tag),
                 sender: &envelope.sender,
@@ -362,10 +487,21 @@ fn write_batch(core: &Arc<Core>, template: &Template, tickets: Vec<Ticket>) -> V
         }
     }
     let mut outcomes = maildir::deliver(template, &letters).into_iter();
-    let finished = read.into_iter().map(|(id, envelope, status, body, places, part)| {
-        let outcomes: Vec<Outcome> = outcomes.by_ref().take(places.len()).collect();
-        let message = Message { id, envelope, status, body: body.into_inner() };
-        Attempt { part, local: Some(true), ..Attempt::new(message, places, outcomes) }
-    });
+    let finished = read
+        .into_iter()
+        .map(|(id, envelope, status, body, places, part)| {
+            let outcomes: Vec<Outcome> = outcomes.by_ref().take(places.len()).collect();
+            let message = Message {
+                id,
+                envelope,
+                status,
+                body: body.into_inner(),
+            };
+            Attempt {
+                part,
+                local: Some(true),
+                ..Attempt::new(message, places, outcomes)
+            }
+        });
     finished.collect()
 }

@@ -35,7 +35,11 @@ impl Outbound {
         let core = Arc::clone(&self.0);
         let read = spawn_blocking(move || {
             let list = core.parts.spool.list(after, limit);
-            list.into_iter().filter_map(|summary| Some(core.row(&summary, &claim(&core.parts.spool, summary.id)?))).collect()
+            list.into_iter()
+                .filter_map(|summary| {
+                    Some(core.row(&summary, &claim(&core.parts.spool, summary.id)?))
+                })
+                .collect()
         });
         read.await.unwrap_or_default()
     }
@@ -65,7 +69,9 @@ impl Outbound {
             }
             let mut count = 0;
             for id in chosen {
-                let Some(entry) = queue.book.get(&id).filter(|entry| !entry.frozen) else { continue };
+                let Some(entry) = queue.book.get(&id).filter(|entry| !entry.frozen) else {
+                    continue;
+                };
                 count += 1;
                 if entry.parts == 0 {
                     queue.begin(id, true, todo);
@@ -88,7 +94,9 @@ impl Outbound {
             // What is in a carrier's hands is deleted when it comes back undelivered.
             let now_free = {
                 let mut queue = core.lock();
-                let Some(entry) = queue.book.get_mut(&id) else { continue };
+                let Some(entry) = queue.book.get_mut(&id) else {
+                    continue;
+                };
                 entry.doomed = Some(notify);
                 let free = entry.active == 0;
                 if free {
@@ -97,7 +105,13 @@ impl Outbound {
                 free
             };
             count += 1;
-            core.parts.journal.note(unix_ms(), &Event::Deleted { id: &id.to_string(), notified: notify });
+            core.parts.journal.note(
+                unix_ms(),
+                &Event::Deleted {
+                    id: &id.to_string(),
+                    notified: notify,
+                },
+            );
             if now_free {
                 core.remove(id).await;
             }
@@ -125,7 +139,13 @@ impl Outbound {
             }
             let mut changed = Vec::new();
             for id in chosen {
-                let Some(entry) = queue.book.get_mut(&id).filter(|entry| entry.frozen != frozen) else { continue };
+                let Some(entry) = queue
+                    .book
+                    .get_mut(&id)
+                    .filter(|entry| entry.frozen != frozen)
+                else {
+                    continue;
+                };
                 (entry.frozen, entry.next) = (frozen, 0);
                 changed.push((id, entry.active == 0));
             }
@@ -133,7 +153,11 @@ impl Outbound {
         });
         let ids: Vec<QueueId> = changed.iter().map(|(id, _)| *id).collect();
         let writer = Arc::clone(core);
-        let written = spawn_blocking(move || changed.into_iter().for_each(|(id, free)| writer.write_frost(id, free, frozen)));
+        let written = spawn_blocking(move || {
+            changed
+                .into_iter()
+                .for_each(|(id, free)| writer.write_frost(id, free, frozen))
+        });
         // A runtime that ends leaves the messages as they were.
         let _ = written.await;
         core.change(|queue, todo| {
@@ -153,7 +177,9 @@ impl Outbound {
             Which::Message(id) => id.parse().into_iter().collect(),
             Which::Destination(name) => {
                 let core = Arc::clone(&self.0);
-                spawn_blocking(move || core.bound_for(&name)).await.unwrap_or_default()
+                spawn_blocking(move || core.bound_for(&name))
+                    .await
+                    .unwrap_or_default()
             }
         }
     }
@@ -166,7 +192,11 @@ enum Frost {
 }
 
 fn claim(spool: &Spool, id: QueueId) -> Option<Message> {
-    spool.claim(id).inspect_err(|error| tracing::warn!(%id, %error, "a message cannot be read")).ok().flatten()
+    spool
+        .claim(id)
+        .inspect_err(|error| tracing::warn!(%id, %error, "a message cannot be read"))
+        .ok()
+        .flatten()
 }
 
 impl Core {
@@ -190,13 +220,20 @@ impl Core {
             None => (QueueState::Retry, Some(summary.next_try / 1000)),
         };
         // What holds its destination up is newer than what it last heard itself.
-        let last_reply = shut.map(|(_, outcome)| said(outcome)).or_else(|| status.recipients.iter().find_map(last_reply));
+        let last_reply = shut
+            .map(|(_, outcome)| said(outcome))
+            .or_else(|| status.recipients.iter().find_map(last_reply));
         QueueRow {
             id: summary.id.to_string(),
             received: summary.received / 1000,
             size: summary.size,
             sender: envelope.sender.clone(),
-            recipients: envelope.recipients.iter().take(SHOWN).map(|recipient| recipient.address.clone()).collect(),
+            recipients: envelope
+                .recipients
+                .iter()
+                .take(SHOWN)
+                .map(|recipient| recipient.address.clone())
+                .collect(),
             recipient_count: u32::try_from(envelope.recipients.len()).unwrap_or(u32::MAX),
             state,
             next_try,
@@ -211,21 +248,31 @@ impl Core {
         let status = self.status(message);
         let generation = self.parts.generation.load();
         let envelope = &message.envelope;
-        let local = envelope.recipients.iter().all(|recipient| generation.routes.is_local(&recipient.address));
+        let local = envelope
+            .recipients
+            .iter()
+            .all(|recipient| generation.routes.is_local(&recipient.address));
         let expire = Times::of(&generation.definition).clock(local).expire;
-        let recipients = envelope.recipients.iter().zip(&status.recipients).map(|(recipient, status)| {
-            let (state, last) = match status {
-                RecipientStatus::Done => ("done", None),
-                RecipientStatus::Pending { last } => ("pending", last.as_ref()),
-            };
-            RecipientRow {
-                address: recipient.address.clone(),
-                state: state.to_owned(),
-                host: last.map(|last| last.host.clone()).filter(|host| !host.is_empty()),
-                last_reply: last.map(|last| last.reply.clone()),
-                last_try: last.map(|last| last.at / 1000),
-            }
-        });
+        let recipients =
+            envelope
+                .recipients
+                .iter()
+                .zip(&status.recipients)
+                .map(|(recipient, status)| {
+                    let (state, last) = match status {
+                        RecipientStatus::Done => ("done", None),
+                        RecipientStatus::Pending { last } => ("pending", last.as_ref()),
+                    };
+                    RecipientRow {
+                        address: recipient.address.clone(),
+                        state: state.to_owned(),
+                        host: last
+                            .map(|last| last.host.clone())
+                            .filter(|host| !host.is_empty()),
+                        last_reply: last.map(|last| last.reply.clone()),
+                        last_try: last.map(|last| last.at / 1000),
+                    }
+                });
         MessageDetail {
             recipients: recipients.collect(),
             left_out: 0,
@@ -237,15 +284,29 @@ impl Core {
 
     fn status(&self, message: &Message) -> Status {
         let queue = self.lock();
-        let split = queue.book.get(&message.id).and_then(|entry| entry.split.as_ref());
+        let split = queue
+            .book
+            .get(&message.id)
+            .and_then(|entry| entry.split.as_ref());
         split.map_or_else(|| message.status.clone(), |split| split.status.clone())
     }
 
     /// The way of the first recipient still to be reached.
     fn destination(&self, message: &Message, status: &Status) -> String {
         let generation = self.parts.generation.load();
-        let pending = message.envelope.recipients.iter().zip(&status.recipients).find(|(_, status)| **status != RecipientStatus::Done);
-        let way = pending.and_then(|(recipient, _)| generation.routes.route(&recipient.address).ok().map(|way| way.name().to_owned()));
+        let pending = message
+            .envelope
+            .recipients
+            .iter()
+            .zip(&status.recipients)
+            .find(|(_, status)| **status != RecipientStatus::Done);
+        let way = pending.and_then(|(recipient, _)| {
+            generation
+                .routes
+                .route(&recipient.address)
+                .ok()
+                .map(|way| way.name().to_owned())
+        });
         way.unwrap_or_default()
     }
 
@@ -257,7 +318,11 @@ impl Core {
             Which::Destination(name) => {
                 let generation = self.parts.generation.load();
                 let name = name.to_lowercase();
-                let by_domain = generation.routes.route(&format!("x@{name}")).ok().map(|way| way.name().to_owned());
+                let by_domain = generation
+                    .routes
+                    .route(&format!("x@{name}"))
+                    .ok()
+                    .map(|way| way.name().to_owned());
                 by_domain.into_iter().chain([name]).map(Some).collect()
             }
         }
@@ -269,17 +334,28 @@ impl Core {
         let spool = &self.parts.spool;
         let meant = |address: &str| {
             let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
-            domain.eq_ignore_ascii_case(name) || generation.routes.route(address).is_ok_and(|way| way.name().eq_ignore_ascii_case(name))
+            domain.eq_ignore_ascii_case(name)
+                || generation
+                    .routes
+                    .route(address)
+                    .is_ok_and(|way| way.name().eq_ignore_ascii_case(name))
         };
         let mut found = HashSet::new();
         let mut after = None;
         loop {
             let page = spool.list(after, PAGE);
-            let Some(last) = page.last() else { return found };
+            let Some(last) = page.last() else {
+                return found;
+            };
             after = Some(last.id);
             for message in page.iter().filter_map(|summary| claim(spool, summary.id)) {
                 let status = self.status(&message);
-                let mut pending = message.envelope.recipients.iter().zip(&status.recipients).filter(|(_, one)| **one != RecipientStatus::Done);
+                let mut pending = message
+                    .envelope
+                    .recipients
+                    .iter()
+                    .zip(&status.recipients)
+                    .filter(|(_, one)| **one != RecipientStatus::Done);
                 if pending.any(|(recipient, _)| meant(&recipient.address)) {
                     found.insert(message.id);
                 }
@@ -290,26 +366,50 @@ impl Core {
     /// Settles a doomed message that nobody has in hand: what is still to be reached fails, by the administrator's word.
     async fn remove(self: &Arc<Core>, id: QueueId) {
         let spool = self.parts.spool.clone();
-        let message = spawn_blocking(move || claim(&spool, id)).await.ok().flatten();
+        let message = spawn_blocking(move || claim(&spool, id))
+            .await
+            .ok()
+            .flatten();
         let Some(message) = message else {
             self.lock().book.remove(&id);
             return self.parts.spool.settle(id, Settlement::Gone);
         };
         let status = self.status(&message);
-        let pending = |place: &usize| matches!(status.recipients.get(*place), Some(RecipientStatus::Pending { .. }));
+        let pending = |place: &usize| {
+            matches!(
+                status.recipients.get(*place),
+                Some(RecipientStatus::Pending { .. })
+            )
+        };
         let places: Vec<usize> = (0..status.recipients.len()).filter(pending).collect();
         let outcomes = vec![Outcome::Failed(Core::removed()); places.len()];
-        self.settle(Attempt { part: Part::All, ..Attempt::new(message, places, outcomes) }).await;
+        self.settle(Attempt {
+            part: Part::All,
+            ..Attempt::new(message, places, outcomes)
+        })
+        .await;
     }
 
     /// Makes the frost last over a restart. What is in a carrier's hands has it written down when it comes back. Blocks.
     fn write_frost(&self, id: QueueId, free: bool, frozen: bool) {
         let event_id = id.to_string();
-        let event = if frozen { Event::Frozen { id: &event_id } } else { Event::Thawed { id: &event_id } };
+        let event = if frozen {
+            Event::Frozen { id: &event_id }
+        } else {
+            Event::Thawed { id: &event_id }
+        };
         self.parts.journal.note(unix_ms(), &event);
         if let Some(message) = free.then(|| claim(&self.parts.spool, id)).flatten() {
-            let status = Status { frozen, ..self.status(&message) };
-            if let Some(split) = self.lock().book.get_mut(&id).and_then(|entry| entry.split.as_mut()) {
+            let status = Status {
+                frozen,
+                ..self.status(&message)
+            };
+            if let Some(split) = self
+                .lock()
+                .book
+                .get_mut(&id)
+                .and_then(|entry| entry.split.as_mut())
+            {
                 split.status.frozen = frozen;
             }
             self.parts.spool.settle(id, Settlement::Keep(status));
@@ -319,13 +419,21 @@ impl Core {
 
 fn last_reply(status: &RecipientStatus) -> Option<String> {
     match status {
-        RecipientStatus::Pending { last: Some(last) } if last.host.is_empty() => Some(last.reply.clone()),
-        RecipientStatus::Pending { last: Some(last) } => Some(format!("{}: {}", last.host, last.reply)),
+        RecipientStatus::Pending { last: Some(last) } if last.host.is_empty() => {
+            Some(last.reply.clone())
+        }
+        RecipientStatus::Pending { last: Some(last) } => {
+            Some(format!("{}: {}", last.host, last.reply))
+        }
         _ => None,
     }
 }
 
 fn said(outcome: &Outcome) -> String {
     let answer = outcome.answer();
-    if answer.host.is_empty() { answer.to_string() } else { format!("{}: {answer}", answer.host) }
+    if answer.host.is_empty() {
+        answer.to_string()
+    } else {
+        format!("{}: {answer}", answer.host)
+    }
 }

@@ -79,8 +79,14 @@ impl Times {
         let delivery = &definition.delivery;
         Times {
             retry: delivery.retry.clone(),
-            remote: Clock { delay_notice: delivery.delay_notice, expire: delivery.expire },
-            local: Clock { delay_notice: delivery.local_delay_notice, expire: delivery.local_expire },
+            remote: Clock {
+                delay_notice: delivery.delay_notice,
+                expire: delivery.expire,
+            },
+            local: Clock {
+                delay_notice: delivery.local_delay_notice,
+                expire: delivery.local_expire,
+            },
         }
     }
 
@@ -91,7 +97,14 @@ impl Times {
 
     /// Judges an attempt that ended `now`, the `tries`th before it counted from 0. `noticed`: the sender was told of a
     /// delay before.
-    pub(super) fn judge(&self, now: u64, envelope: &Envelope, tries: u32, noticed: bool, tried: &[Tried]) -> Judgement {
+    pub(super) fn judge(
+        &self,
+        now: u64,
+        envelope: &Envelope,
+        tries: u32,
+        noticed: bool,
+        tried: &[Tried],
+    ) -> Judgement {
         let mut judgement = Judgement {
             statuses: Vec::with_capacity(tried.len()),
             next: 0,
@@ -110,14 +123,19 @@ impl Times {
                     judgement.failed(envelope, one.place, answer.enhanced, answer);
                     RecipientStatus::Done
                 }
-                Outcome::Deferred(answer) => self.deferred(&mut judgement, now, envelope, tries, noticed, one, answer),
+                Outcome::Deferred(answer) => {
+                    self.deferred(&mut judgement, now, envelope, tries, noticed, one, answer)
+                }
             };
             judgement.statuses.push((one.place, status));
         }
         judgement
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the facts of one line of the table above")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the facts of one line of the table above"
+    )]
     fn deferred(
         &self,
         judgement: &mut Judgement,
@@ -139,11 +157,26 @@ impl Times {
         let late = now >= envelope.received.saturating_add(ms(clock.delay_notice));
         if late && !noticed && owed(envelope, tried.place, Action::Delayed) {
             judgement.delay_noticed = true;
-            judgement.owed.push(Owed { place: tried.place, action: Action::Delayed, status: answer.enhanced, answer: answer.clone() });
+            judgement.owed.push(Owed {
+                place: tried.place,
+                action: Action::Delayed,
+                status: answer.enhanced,
+                answer: answer.clone(),
+            });
         }
-        let next = now.saturating_add(interval(&self.retry, tries)).min(expires);
-        judgement.next = if judgement.next == 0 { next } else { judgement.next.min(next) };
-        let last = LastTry { at: now, host: answer.host.to_string(), reply: answer.to_string() };
+        let next = now
+            .saturating_add(interval(&self.retry, tries))
+            .min(expires);
+        judgement.next = if judgement.next == 0 {
+            next
+        } else {
+            judgement.next.min(next)
+        };
+        let last = LastTry {
+            at: now,
+            host: answer.host.to_string(),
+            reply: answer.to_string(),
+        };
         RecipientStatus::Pending { last: Some(last) }
     }
 }
@@ -157,12 +190,22 @@ impl Judgement {
             Handed::Next => return,
         };
         if owed(envelope, place, action) {
-            self.owed.push(Owed { place, action, status: answer.enhanced, answer: answer.clone() });
+            self.owed.push(Owed {
+                place,
+                action,
+                status: answer.enhanced,
+                answer: answer.clone(),
+            });
         }
     }
 
     fn failed(&mut self, envelope: &Envelope, place: usize, status: EnhancedCode, answer: &Answer) {
-        let owed_now = Owed { place, action: Action::Failed, status, answer: answer.clone() };
+        let owed_now = Owed {
+            place,
+            action: Action::Failed,
+            status,
+            answer: answer.clone(),
+        };
         if envelope.sender.is_empty() {
             self.bad.push(owed_now);
         } else if owed(envelope, place, Action::Failed) {
@@ -172,7 +215,10 @@ impl Judgement {
 }
 
 fn owed(envelope: &Envelope, place: usize, action: Action) -> bool {
-    envelope.recipients.get(place).is_some_and(|recipient| notice::owed(&envelope.sender, recipient.notify, action))
+    envelope
+        .recipients
+        .get(place)
+        .is_some_and(|recipient| notice::owed(&envelope.sender, recipient.notify, action))
 }
 
 /// A time as milliseconds.
@@ -193,13 +239,23 @@ mod tests {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         Times {
             retry: [10, 20, 30, 40].map(minutes).to_vec(),
-            remote: Clock { delay_notice: minutes(12 * 60), expire: minutes(48 * 60) },
-            local: Clock { delay_notice: minutes(60), expire: minutes(120) },
+            remote: Clock {
+                delay_notice: minutes(12 * 60),
+                expire: minutes(48 * 60),
+            },
+            local: Clock {
+                delay_notice: minutes(60),
+                expire: minutes(120),
+            },
         }
     }
 
     fn envelope(sender: &str, notify: Notify) -> Envelope {
-        let recipient = Recipient { address: "b@c".into(), notify, orcpt: None };
+        let recipient = Recipient {
+            address: "b@c".into(),
+            notify,
+            orcpt: None,
+        };
         Envelope::new(sender, vec![recipient.clone(), recipient], 1000)
     }
 
@@ -207,8 +263,25 @@ mod tests {
         Answer::nobody(EnhancedCode(class, 1, 1), "words")
     }
 
-    fn judge(envelope: &Envelope, after: u64, tries: u32, noticed: bool, local: bool, outcome: Outcome) -> Judgement {
-        times().judge(1000 + after, envelope, tries, noticed, &[Tried { place: 1, outcome, local }])
+    fn judge(
+        envelope: &Envelope,
+        after: u64,
+        tries: u32,
+        noticed: bool,
+        local: bool,
+        outcome: Outcome,
+    ) -> Judgement {
+        times().judge(
+            1000 + after,
+            envelope,
+            tries,
+            noticed,
+            &[Tried {
+                place: 1,
+                outcome,
+                local,
+            }],
+        )
     }
 
     #[test]
@@ -218,7 +291,10 @@ mod tests {
             let judgement = judge(&from, 0, tries, false, false, Outcome::Deferred(answer(4)));
             assert_eq!(judgement.next, 1000 + want * MINUTE);
             assert!(judgement.owed.is_empty());
-            assert!(matches!(&judgement.statuses[..], [(1, RecipientStatus::Pending { last: Some(_) })]));
+            assert!(matches!(
+                &judgement.statuses[..],
+                [(1, RecipientStatus::Pending { last: Some(_) })]
+            ));
         }
     }
 
@@ -233,8 +309,19 @@ mod tests {
             (2 * HOUR, true, true, Some(Action::Failed)),
             (48 * HOUR, true, false, Some(Action::Failed)),
         ] {
-            let judgement = judge(&from, after, 5, noticed, local, Outcome::Deferred(answer(4)));
-            assert_eq!(judgement.owed.first().map(|owed| owed.action), want, "{after} {noticed} {local}");
+            let judgement = judge(
+                &from,
+                after,
+                5,
+                noticed,
+                local,
+                Outcome::Deferred(answer(4)),
+            );
+            assert_eq!(
+                judgement.owed.first().map(|owed| owed.action),
+                want,
+                "{after} {noticed} {local}"
+            );
             let expired = want == Some(Action::Failed);
             assert_eq!(judgement.expired == [1], expired);
             assert_eq!(judgement.delay_noticed, want == Some(Action::Delayed));
@@ -248,7 +335,14 @@ mod tests {
     #[test]
     fn the_last_try_comes_when_the_time_runs_out() {
         let from = envelope("a@b", Notify::UNSAID);
-        let judgement = judge(&from, 48 * HOUR - MINUTE, 5, true, false, Outcome::Deferred(answer(4)));
+        let judgement = judge(
+            &from,
+            48 * HOUR - MINUTE,
+            5,
+            true,
+            false,
+            Outcome::Deferred(answer(4)),
+        );
         assert_eq!(judgement.next, 1000 + 48 * HOUR);
     }
 
@@ -258,7 +352,18 @@ mod tests {
         let judgement = judge(&null, 0, 0, false, false, Outcome::Failed(answer(5)));
         assert!(judgement.owed.is_empty());
         assert_eq!(judgement.bad.len(), 1);
-        assert!(judge(&null, 13 * HOUR, 0, false, false, Outcome::Deferred(answer(4))).owed.is_empty());
+        assert!(
+            judge(
+                &null,
+                13 * HOUR,
+                0,
+                false,
+                false,
+                Outcome::Deferred(answer(4))
+            )
+            .owed
+            .is_empty()
+        );
     }
 
     #[test]
@@ -267,13 +372,25 @@ mod tests {
         for (notify, outcome, want) in [
             (Notify::NEVER, Outcome::Failed(answer(5)), None),
             (Notify::SUCCESS, Outcome::Failed(answer(5)), None),
-            (Notify::SUCCESS, delivered(Handed::Mailbox), Some(Action::Delivered)),
-            (Notify::SUCCESS, delivered(Handed::NextWithoutDsn), Some(Action::Relayed)),
+            (
+                Notify::SUCCESS,
+                delivered(Handed::Mailbox),
+                Some(Action::Delivered),
+            ),
+            (
+                Notify::SUCCESS,
+                delivered(Handed::NextWithoutDsn),
+                Some(Action::Relayed),
+            ),
             (Notify::SUCCESS, delivered(Handed::Next), None),
             (Notify::UNSAID, delivered(Handed::Mailbox), None),
         ] {
             let judgement = judge(&envelope("a@b", notify), 0, 0, false, false, outcome);
-            assert_eq!(judgement.owed.first().map(|owed| owed.action), want, "{notify:?}");
+            assert_eq!(
+                judgement.owed.first().map(|owed| owed.action),
+                want,
+                "{notify:?}"
+            );
             assert!(judgement.bad.is_empty());
         }
     }

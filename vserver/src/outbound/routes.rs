@@ -6,42 +6,77 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use postern_config::{
-    Definition, Endpoint as WrittenEndpoint, Host as WrittenHost, HostPort, LoginSecret, OutboundLogin, OutboundSecurity, OutboundTls,
-    SmartHost, Target,
+    Definition, Endpoint as WrittenEndpoint, Host as WrittenHost, HostPort, LoginSecret,
+    OutboundLogin, OutboundSecurity, OutboundTls, SmartHost, Target,
 };
 use postern_delivery::maildir::Template;
 use postern_delivery::route::{Endpoint, Hop, Host, Local, Mx, Table, Via, Way};
 use postern_delivery::security::{Login, Security, Tls};
 
 /// The table of a definition. `known` says who is there in a local domain; none: everybody.
-pub(crate) fn routes_of(definition: &Definition, known: impl Fn(&str) -> Option<HashSet<Box<str>>>) -> Table {
+pub(crate) fn routes_of(
+    definition: &Definition,
+    known: impl Fn(&str) -> Option<HashSet<Box<str>>>,
+) -> Table {
     let delivery = &definition.delivery;
     let port = delivery.outbound_port;
     let general = security(&delivery.outbound_security);
     let smart_host = match delivery.smart_host.as_slice() {
         [] => None,
-        hosts => Some(Arc::new(Way::hosts(hops(hosts, port), general.clone(), false))),
+        hosts => Some(Arc::new(Way::hosts(
+            hops(hosts, port),
+            general.clone(),
+            false,
+        ))),
     };
     // A login belongs to the smart host; hosts found by MX are not given it.
-    let by_mx = |security: Security| Mx { port, security: Security { login: None, ..security }, ..Mx::default() };
+    let by_mx = |security: Security| Mx {
+        port,
+        security: Security {
+            login: None,
+            ..security
+        },
+        ..Mx::default()
+    };
     let fallback = smart_host.clone().filter(|_| delivery.direct_first);
-    let mut table = Table::new(Mx { fallback, ..by_mx(general.clone()) });
+    let mut table = Table::new(Mx {
+        fallback,
+        ..by_mx(general.clone())
+    });
     if let Some(way) = smart_host.filter(|_| !delivery.direct_first) {
         table.set_smart_host(way);
     }
     let unresolved = definition.messages.unresolved_to.as_ref();
-    let unresolved = unresolved.map(|host| Arc::new(Way::hosts(hops(std::slice::from_ref(host), port), plain(&general), true)));
+    let unresolved = unresolved.map(|host| {
+        Arc::new(Way::hosts(
+            hops(std::slice::from_ref(host), port),
+            plain(&general),
+            true,
+        ))
+    });
     for domain in &delivery.domains {
         if let Some(way) = target(&domain.to, &general) {
-            let local = Local { way: Arc::new(way), known: known(&domain.name), unresolved: unresolved.clone() };
+            let local = Local {
+                way: Arc::new(way),
+                known: known(&domain.name),
+                unresolved: unresolved.clone(),
+            };
             table.add_local(&domain.name, local);
         }
     }
     for route in &delivery.routes {
-        let security = route.security.as_ref().map_or_else(|| general.clone(), security);
+        let security = route
+            .security
+            .as_ref()
+            .map_or_else(|| general.clone(), security);
         let via = match route.host.as_slice() {
-            [] => Via::Mx(Mx { limit: route.max_outbound, ..by_mx(security) }),
-            hosts => Via::Way(Arc::new(Way::hosts(hops(hosts, port), security, false).limited(route.max_outbound))),
+            [] => Via::Mx(Mx {
+                limit: route.max_outbound,
+                ..by_mx(security)
+            }),
+            hosts => Via::Way(Arc::new(
+                Way::hosts(hops(hosts, port), security, false).limited(route.max_outbound),
+            )),
         };
         table.add_route(&route.domain, via);
     }
@@ -60,15 +95,27 @@ fn target(target: &Target, general: &Security) -> Option<Way> {
 
 /// The same, without the login: that is for the smart host.
 fn plain(security: &Security) -> Security {
-    Security { login: None, ..security.clone() }
+    Security {
+        login: None,
+        ..security.clone()
+    }
 }
 
 fn hops(hosts: &[SmartHost], port: u16) -> Vec<Hop> {
-    hosts.iter().map(|at| Hop { host: host(&at.host), port: at.port.unwrap_or(port) }).collect()
+    hosts
+        .iter()
+        .map(|at| Hop {
+            host: host(&at.host),
+            port: at.port.unwrap_or(port),
+        })
+        .collect()
 }
 
 fn hop_at(at: &HostPort) -> Hop {
-    Hop { host: host(&at.host), port: at.port }
+    Hop {
+        host: host(&at.host),
+        port: at.port,
+    }
 }
 
 fn host(host: &WrittenHost) -> Host {
@@ -86,9 +133,14 @@ fn security(written: &OutboundSecurity) -> Security {
         OutboundTls::Required | OutboundTls::Dane => (Tls::Required, true),
     };
     let login = match &written.login {
-        Some(OutboundLogin::Basic { user, secret: LoginSecret::Written(password) }) => {
-            Some(Login { user: Arc::from(user.as_str()), password: Arc::from(password.reveal()) })
-        }
+        Some(OutboundLogin::Basic {
+            user,
+            secret: LoginSecret::Written(password),
+        }) => Some(Login {
+            user: Arc::from(user.as_str()),
+            password: Arc::from(password.reveal()),
+        }),
+        // `config` refuses the other logins, and passwords in files, in this build.
         _ => None,
     };
     Security { tls, verify, login }

@@ -211,14 +211,23 @@ impl Queue {
     }
 
     /// Puts a part of a message into the lane of its way.
-    pub(super) fn push(&mut self, now: u64, choice: &Choice<'_>, ticket: Ticket, urgent: bool, todo: &mut Todo) {
+    pub(super) fn push(
+        &mut self,
+        now: u64,
+        choice: &Choice<'_>,
+        ticket: Ticket,
+        urgent: bool,
+        todo: &mut Todo,
+    ) {
         let name = choice.name();
         if !self.lanes.contains_key(name) {
             let way = choice.way();
             let lane = self.new_lane(way);
             self.lanes.insert(Arc::clone(&lane.way.name), lane);
         }
-        let Some(lane) = self.lanes.get_mut(name) else { return };
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return;
+        };
         lane.ready.push_back(ticket);
         if urgent {
             lane.shut_until = 0;
@@ -255,7 +264,9 @@ impl Queue {
 
     /// Sees to it that the lane has the carriers it should have.
     fn advance(&mut self, name: &str, now: u64, todo: &mut Todo) {
-        let Some(lane) = self.lanes.get_mut(name) else { return };
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return;
+        };
         if self.stopping || lane.ready.is_empty() || lane.shut_until > now {
             return;
         }
@@ -279,13 +290,26 @@ impl Queue {
         lane.carriers += 1;
         lane.opening += 1;
         self.carriers += 1;
-        todo.start.push(Start { lane: Arc::clone(&lane.way.name), serial: lane.serial, way: Arc::clone(&lane.way) });
+        todo.start.push(Start {
+            lane: Arc::clone(&lane.way.name),
+            serial: lane.serial,
+            way: Arc::clone(&lane.way),
+        });
     }
 
     /// The next message for a carrier of the lane; `None`: nothing to do, or it should leave.
-    pub(super) fn take(&mut self, name: &str, serial: u64, now: u64, todo: &mut Todo) -> Option<Ticket> {
+    pub(super) fn take(
+        &mut self,
+        name: &str,
+        serial: u64,
+        now: u64,
+        todo: &mut Todo,
+    ) -> Option<Ticket> {
         let stopping = self.stopping;
-        let lane = self.lanes.get_mut(name).filter(|lane| lane.serial == serial && !stopping)?;
+        let lane = self
+            .lanes
+            .get_mut(name)
+            .filter(|lane| lane.serial == serial && !stopping)?;
         let ticket = lane.ready.pop_front()?;
         if let Some(entry) = self.book.get_mut(&ticket.id) {
             entry.active += 1;
@@ -304,7 +328,14 @@ impl Queue {
                 lane.ready.push_front(ticket);
                 self.advance(name, now, todo);
             }
-            None => self.unsort(Unsorted { id: ticket.id, part: ticket.part, urgent: false }, todo),
+            None => self.unsort(
+                Unsorted {
+                    id: ticket.id,
+                    part: ticket.part,
+                    urgent: false,
+                },
+                todo,
+            ),
         }
     }
 
@@ -346,8 +377,14 @@ impl Queue {
 
     /// A carrier was called, or has rested long enough. `false`: it was not called.
     pub(super) fn wake(&mut self, name: &str, serial: u64, call: &Arc<Notify>) -> bool {
-        let Some(lane) = self.lane(name, serial) else { return false };
-        match lane.resting.iter().position(|other| Arc::ptr_eq(other, call)) {
+        let Some(lane) = self.lane(name, serial) else {
+            return false;
+        };
+        match lane
+            .resting
+            .iter()
+            .position(|other| Arc::ptr_eq(other, call))
+        {
             Some(place) => {
                 lane.resting.remove(place);
                 false
@@ -372,7 +409,14 @@ impl Queue {
     }
 
     /// A carrier leaves. `connected`: whether it had got as far as a connection.
-    pub(super) fn leave(&mut self, name: &str, serial: u64, connected: bool, now: u64, todo: &mut Todo) {
+    pub(super) fn leave(
+        &mut self,
+        name: &str,
+        serial: u64,
+        connected: bool,
+        now: u64,
+        todo: &mut Todo,
+    ) {
         self.carriers = self.carriers.saturating_sub(1);
         if let Some(lane) = self.lane(name, serial) {
             lane.carriers = lane.carriers.saturating_sub(1);
@@ -382,7 +426,9 @@ impl Queue {
         }
         // Its place goes to those first who have none.
         while self.carriers < self.bounds.total {
-            let Some(hungry) = self.starved.pop_front() else { break };
+            let Some(hungry) = self.starved.pop_front() else {
+                break;
+            };
             if let Some(lane) = self.lanes.get_mut(&hungry) {
                 lane.starved = false;
                 self.advance(&hungry, now, todo);
@@ -393,7 +439,8 @@ impl Queue {
     }
 
     fn forget_if_idle(&mut self, name: &str, now: u64) {
-        let idle = |lane: &Lane| lane.ready.is_empty() && lane.carriers == 0 && lane.shut_until <= now;
+        let idle =
+            |lane: &Lane| lane.ready.is_empty() && lane.carriers == 0 && lane.shut_until <= now;
         if self.lanes.get(name).is_some_and(idle) {
             self.lanes.remove(name);
         }
@@ -411,7 +458,9 @@ impl Queue {
         must: impl Fn(&Ticket) -> bool,
     ) -> Vec<Ticket> {
         let retry = self.bounds.retry.clone();
-        let Some(lane) = self.lane(name, serial) else { return Vec::new() };
+        let Some(lane) = self.lane(name, serial) else {
+            return Vec::new();
+        };
         let told: Vec<Ticket> = match fall.outcome {
             // What is final for these may not be for those that come tomorrow: the lane stays open.
             Outcome::Failed(_) => lane.ready.drain(..).collect(),
@@ -422,7 +471,11 @@ impl Queue {
             outcome => {
                 let glitch = lane.glitches < GLITCHES && lane.worked + JUST_NOW > now;
                 let wait = lane.shut(outcome, glitch, &retry, now);
-                let told = if glitch { Vec::new() } else { lane.draw(fall.most, must) };
+                let told = if glitch {
+                    Vec::new()
+                } else {
+                    lane.draw(fall.most, must)
+                };
                 let name = Arc::clone(&lane.way.name);
                 self.reopening.push(Reverse((now + wait, name)));
                 told
@@ -439,12 +492,19 @@ impl Queue {
     /// The state of a lane as an operator sees it: until when it is shut, and by what.
     pub(super) fn shut(&self, name: &str, now: u64) -> Option<(u64, &Outcome)> {
         let lane = self.lanes.get(name).filter(|lane| lane.shut_until > now)?;
-        lane.shut_by.as_ref().map(|outcome| (lane.shut_until, outcome))
+        lane.shut_by
+            .as_ref()
+            .map(|outcome| (lane.shut_until, outcome))
     }
 
     /// Opens the lane of that name, or all, for another try at once.
     pub(super) fn reopen(&mut self, name: Option<&str>, now: u64, todo: &mut Todo) {
-        let names: Vec<Arc<str>> = self.lanes.keys().filter(|lane| name.is_none_or(|name| &***lane == name)).cloned().collect();
+        let names: Vec<Arc<str>> = self
+            .lanes
+            .keys()
+            .filter(|lane| name.is_none_or(|name| &***lane == name))
+            .cloned()
+            .collect();
         for name in names {
             if let Some(lane) = self.lanes.get_mut(&name) {
                 lane.shut_until = 0;
@@ -455,9 +515,18 @@ impl Queue {
 
     /// Schedules what is left of a message.
     pub(super) fn wait(&mut self, id: QueueId, until: u64, todo: &mut Todo) {
-        let Some(entry) = self.book.get_mut(&id) else { return };
-        entry.next = if entry.next == 0 { until.max(1) } else { entry.next.min(until.max(1)) };
-        let sooner = self.waiting.peek().is_none_or(|Reverse((first, _))| until < *first);
+        let Some(entry) = self.book.get_mut(&id) else {
+            return;
+        };
+        entry.next = if entry.next == 0 {
+            until.max(1)
+        } else {
+            entry.next.min(until.max(1))
+        };
+        let sooner = self
+            .waiting
+            .peek()
+            .is_none_or(|Reverse((first, _))| until < *first);
         self.waiting.push(Reverse((entry.next, id)));
         todo.timer |= sooner;
     }
@@ -472,7 +541,11 @@ impl Queue {
 
     /// A batch to sort; an empty one ends the sorting.
     pub(super) fn to_sort(&mut self, most: usize) -> Vec<Unsorted> {
-        let count = if self.stopping { 0 } else { self.unsorted.len().min(most) };
+        let count = if self.stopping {
+            0
+        } else {
+            self.unsorted.len().min(most)
+        };
         self.sorting = count > 0;
         self.unsorted.drain(..count).collect()
     }
@@ -481,7 +554,10 @@ impl Queue {
     pub(super) fn tick(&mut self, now: u64, todo: &mut Todo) -> Option<u64> {
         while let Some(Reverse((time, id))) = self.waiting.peek().copied() {
             // A time that was changed since leaves its old one behind.
-            let stale = self.book.get(&id).is_none_or(|entry| entry.next != time || entry.frozen);
+            let stale = self
+                .book
+                .get(&id)
+                .is_none_or(|entry| entry.next != time || entry.frozen);
             if !stale && time > now {
                 break;
             }
@@ -490,10 +566,18 @@ impl Queue {
                 self.begin(id, false, todo);
             }
         }
-        while self.reopening.peek().is_some_and(|Reverse((time, _))| *time <= now) {
-            let Some(Reverse((_, name))) = self.reopening.pop() else { break };
+        while self
+            .reopening
+            .peek()
+            .is_some_and(|Reverse((time, _))| *time <= now)
+        {
+            let Some(Reverse((_, name))) = self.reopening.pop() else {
+                break;
+            };
             self.advance(&name, now, todo);
-            if self.lanes.get(&name).is_some_and(|lane| lane.ready.is_empty() && lane.carriers == 0 && lane.shut_until <= now) {
+            if self.lanes.get(&name).is_some_and(|lane| {
+                lane.ready.is_empty() && lane.carriers == 0 && lane.shut_until <= now
+            }) {
                 self.lanes.remove(&name);
             }
         }
@@ -507,7 +591,14 @@ impl Queue {
         if let Some(entry) = self.book.get_mut(&id) {
             entry.next = 0;
             entry.parts += 1;
-            self.unsort(Unsorted { id, part: Part::All, urgent }, todo);
+            self.unsort(
+                Unsorted {
+                    id,
+                    part: Part::All,
+                    urgent,
+                },
+                todo,
+            );
         }
     }
 
@@ -546,7 +637,14 @@ impl Queue {
         for lane in lanes.into_values() {
             todo.call.extend(lane.resting);
             for ticket in lane.ready {
-                self.unsort(Unsorted { id: ticket.id, part: ticket.part, urgent: false }, todo);
+                self.unsort(
+                    Unsorted {
+                        id: ticket.id,
+                        part: ticket.part,
+                        urgent: false,
+                    },
+                    todo,
+                );
             }
         }
     }
@@ -560,7 +658,9 @@ impl Queue {
     }
 
     fn lane(&mut self, name: &str, serial: u64) -> Option<&mut Lane> {
-        self.lanes.get_mut(name).filter(|lane| lane.serial == serial)
+        self.lanes
+            .get_mut(name)
+            .filter(|lane| lane.serial == serial)
     }
 }
 
@@ -619,7 +719,10 @@ impl Lane {
             (0, true) => self.limit.min(QUICK_CARRIERS),
             (0, false) => self.limit,
         };
-        let waited = self.ready.front().is_some_and(|ticket| ticket.since + GROW_AFTER <= now);
+        let waited = self
+            .ready
+            .front()
+            .is_some_and(|ticket| ticket.since + GROW_AFTER <= now);
         self.carriers < cap && self.opening < self.at_work().max(1) && waited
     }
 }
@@ -642,8 +745,13 @@ impl Entry {
 /// The wait (ms) before the try after `tries` tries.
 pub(super) fn interval(retry: &[Duration], tries: u32) -> u64 {
     let place = (tries as usize).min(retry.len().saturating_sub(1));
-    let wait = retry.get(place).copied().unwrap_or(Duration::from_secs(600));
-    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX / 4).max(1)
+    let wait = retry
+        .get(place)
+        .copied()
+        .unwrap_or(Duration::from_secs(600));
+    u64::try_from(wait.as_millis())
+        .unwrap_or(u64::MAX / 4)
+        .max(1)
 }
 
 #[cfg(test)]

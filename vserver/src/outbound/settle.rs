@@ -18,7 +18,8 @@ use std::sync::{Arc, mpsc};
 use postern_delivery::notice::{self, Action, Notice, Report};
 use postern_delivery::{Handed, Outcome};
 use postern_spool::{
-    Body, Deposit, Envelope, Error, LastTry, Message, Notify, QueueId, Recipient, RecipientStatus, Settlement, Status,
+    Body, Deposit, Envelope, Error, LastTry, Message, Notify, QueueId, Recipient, RecipientStatus,
+    Settlement, Status,
 };
 use postern_track::{Event, Notice as Tracked};
 use tokio::task::spawn_blocking;
@@ -61,13 +62,27 @@ enum NoticeError {
 impl Attempt {
     pub(super) fn new(message: Message, places: Vec<usize>, outcomes: Vec<Outcome>) -> Attempt {
         let part = Part::Some(places.clone().into());
-        Attempt { message, places, outcomes, part, local: None, tls: None }
+        Attempt {
+            message,
+            places,
+            outcomes,
+            part,
+            local: None,
+            tls: None,
+        }
     }
 
     /// Whether all went well and nobody wants to hear of it.
     fn is_plain_success(&self) -> bool {
-        self.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Delivered(..)))
-            && self.message.envelope.recipients.iter().all(|recipient| !recipient.notify.contains(Notify::SUCCESS))
+        self.outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, Outcome::Delivered(..)))
+            && self
+                .message
+                .envelope
+                .recipients
+                .iter()
+                .all(|recipient| !recipient.notify.contains(Notify::SUCCESS))
     }
 }
 
@@ -76,7 +91,11 @@ impl Core {
     pub(super) fn settle_later(self: &Arc<Core>, attempt: Attempt) {
         if attempt.is_plain_success() {
             self.track(&attempt, None, 0);
-            let statuses = attempt.places.iter().map(|place| (*place, RecipientStatus::Done)).collect();
+            let statuses = attempt
+                .places
+                .iter()
+                .map(|place| (*place, RecipientStatus::Done))
+                .collect();
             return self.write_down(&attempt, statuses, 0, false);
         }
         let judgement = self.judge(&attempt);
@@ -121,7 +140,8 @@ impl Core {
                 local: attempt.local.unwrap_or(true),
             })
             .collect();
-        let mut judgement = times.judge(unix_ms(), &attempt.message.envelope, tries, noticed, &tried);
+        let mut judgement =
+            times.judge(unix_ms(), &attempt.message.envelope, tries, noticed, &tried);
         if let Some(notify) = doomed {
             // The administrator knows; only the sender may have to be told.
             judgement.bad.clear();
@@ -137,8 +157,16 @@ impl Core {
         match queue.book.get(&attempt.message.id) {
             Some(entry) => match &entry.split {
                 Some(split) => {
-                    let tries = attempt.places.iter().filter_map(|place| split.tries.get(*place)).max();
-                    (tries.copied().unwrap_or(0), split.status.delay_notified, entry.doomed)
+                    let tries = attempt
+                        .places
+                        .iter()
+                        .filter_map(|place| split.tries.get(*place))
+                        .max();
+                    (
+                        tries.copied().unwrap_or(0),
+                        split.status.delay_notified,
+                        entry.doomed,
+                    )
                 }
                 None => (status.attempts, status.delay_notified, entry.doomed),
             },
@@ -158,9 +186,21 @@ impl Core {
 
     /// Makes the notices, then writes down. Blocks.
     fn notify(self: &Arc<Core>, mut attempt: Attempt, judgement: Judgement) {
-        let Judgement { mut statuses, mut next, owed, bad, delay_noticed, .. } = judgement;
+        let Judgement {
+            mut statuses,
+            mut next,
+            owed,
+            bad,
+            delay_noticed,
+            ..
+        } = judgement;
         let mut untold = Vec::new();
-        for kind in [Action::Failed, Action::Delayed, Action::Delivered, Action::Relayed] {
+        for kind in [
+            Action::Failed,
+            Action::Delayed,
+            Action::Delivered,
+            Action::Relayed,
+        ] {
             let group: Vec<&Owed> = owed.iter().filter(|owed| owed.action == kind).collect();
             if group.is_empty() {
                 continue;
@@ -168,15 +208,27 @@ impl Core {
             if let Err(error) = self.send_notice(&mut attempt.message, kind, &group) {
                 tracing::error!(id = %attempt.message.id, %error, "a notice could not be stored");
                 // Only a failure nobody was told of is worth trying again.
-                untold.extend(group.iter().filter(|_| kind == Action::Failed).map(|owed| (owed.place, owed.answer.clone())));
+                untold.extend(
+                    group
+                        .iter()
+                        .filter(|_| kind == Action::Failed)
+                        .map(|owed| (owed.place, owed.answer.clone())),
+                );
             }
         }
-        if let (false, Err(error)) = (bad.is_empty(), self.keep_badmail(&mut attempt.message, &bad)) {
+        if let (false, Err(error)) = (
+            bad.is_empty(),
+            self.keep_badmail(&mut attempt.message, &bad),
+        ) {
             tracing::error!(id = %attempt.message.id, %error, "badmail could not be kept");
             untold.extend(bad.iter().map(|bad| (bad.place, bad.answer.clone())));
         }
         for (place, answer) in untold {
-            let last = LastTry { at: unix_ms(), host: answer.host.to_string(), reply: answer.to_string() };
+            let last = LastTry {
+                at: unix_ms(),
+                host: answer.host.to_string(),
+                reply: answer.to_string(),
+            };
             if let Some((_, status)) = statuses.iter_mut().find(|(at, _)| *at == place) {
                 *status = RecipientStatus::Pending { last: Some(last) };
             }
@@ -187,7 +239,13 @@ impl Core {
     }
 
     /// Writes down what became of the recipients tried: the message is gone, or kept until its next try.
-    fn write_down(self: &Arc<Core>, attempt: &Attempt, statuses: Vec<(usize, RecipientStatus)>, next: u64, delay_noticed: bool) {
+    fn write_down(
+        self: &Arc<Core>,
+        attempt: &Attempt,
+        statuses: Vec<(usize, RecipientStatus)>,
+        next: u64,
+        delay_noticed: bool,
+    ) {
         self.change(|queue, todo| {
             // In this order under the lock, or an older status of a message that goes two ways could come last.
             let settlement = queue.write_down(attempt, statuses, next, delay_noticed, todo);
@@ -203,23 +261,68 @@ impl Core {
         let now = unix_ms();
         let delay = now.saturating_sub(envelope.received);
         for (place, outcome) in attempt.places.iter().zip(&attempt.outcomes) {
-            let Some(recipient) = envelope.recipients.get(*place).map(|recipient| recipient.address.as_str()) else { continue };
+            let Some(recipient) = envelope
+                .recipients
+                .get(*place)
+                .map(|recipient| recipient.address.as_str())
+            else {
+                continue;
+            };
             let reply = outcome.answer().to_string();
             let host = &*outcome.answer().host;
             let expired = judgement.is_some_and(|judgement| judgement.expired.contains(place));
             let (event, count) = match outcome {
-                Outcome::Delivered(_, Handed::Mailbox) => {
-                    (Event::Delivered { id: &id, recipient, host, reply: &reply, delay }, &self.counts.delivered)
-                }
+                Outcome::Delivered(_, Handed::Mailbox) => (
+                    Event::Delivered {
+                        id: &id,
+                        recipient,
+                        host,
+                        reply: &reply,
+                        delay,
+                    },
+                    &self.counts.delivered,
+                ),
                 Outcome::Delivered(..) => {
                     let tls = attempt.tls.as_deref();
-                    (Event::Relayed { id: &id, recipient, host, reply: &reply, tls, delay }, &self.counts.relayed)
+                    (
+                        Event::Relayed {
+                            id: &id,
+                            recipient,
+                            host,
+                            reply: &reply,
+                            tls,
+                            delay,
+                        },
+                        &self.counts.relayed,
+                    )
                 }
-                Outcome::Deferred(_) if expired => (Event::Expired { id: &id, recipient, reply: &reply }, &self.counts.failed),
-                Outcome::Deferred(_) => {
-                    (Event::Deferred { id: &id, recipient, host, reply: &reply, next_try: next }, &self.counts.deferred)
-                }
-                Outcome::Failed(_) => (Event::Failed { id: &id, recipient, host, reply: &reply }, &self.counts.failed),
+                Outcome::Deferred(_) if expired => (
+                    Event::Expired {
+                        id: &id,
+                        recipient,
+                        reply: &reply,
+                    },
+                    &self.counts.failed,
+                ),
+                Outcome::Deferred(_) => (
+                    Event::Deferred {
+                        id: &id,
+                        recipient,
+                        host,
+                        reply: &reply,
+                        next_try: next,
+                    },
+                    &self.counts.deferred,
+                ),
+                Outcome::Failed(_) => (
+                    Event::Failed {
+                        id: &id,
+                        recipient,
+                        host,
+                        reply: &reply,
+                    },
+                    &self.counts.failed,
+                ),
             };
             count.fetch_add(1, Ordering::Relaxed);
             self.parts.journal.note(now, &event);
@@ -227,7 +330,12 @@ impl Core {
     }
 
     /// Deposits a notice about some recipients, and puts it on its way. Blocks until it is on disk.
-    fn send_notice(self: &Arc<Core>, message: &mut Message, kind: Action, group: &[&Owed]) -> Result<(), NoticeError> {
+    fn send_notice(
+        self: &Arc<Core>,
+        message: &mut Message,
+        kind: Action,
+        group: &[&Owed],
+    ) -> Result<(), NoticeError> {
         self.deposit_notice(message, kind, group).map(|notice_id| {
             self.counts.notices.fetch_add(1, Ordering::Relaxed);
             let event = Event::Noticed {
@@ -244,7 +352,12 @@ impl Core {
         })
     }
 
-    fn deposit_notice(self: &Arc<Core>, message: &mut Message, kind: Action, group: &[&Owed]) -> Result<QueueId, NoticeError> {
+    fn deposit_notice(
+        self: &Arc<Core>,
+        message: &mut Message,
+        kind: Action,
+        group: &[&Owed],
+    ) -> Result<QueueId, NoticeError> {
         let definition = Arc::clone(&self.parts.generation.load().definition);
         let now = unix_ms();
         let header = notice::header_of(&mut message.body)?;
@@ -256,7 +369,14 @@ impl Core {
             .filter_map(|(owed, reply)| {
                 let recipient = message.envelope.recipients.get(owed.place)?;
                 let host = &*owed.answer.host;
-                Some(Report { recipient, action: owed.action, status: owed.status, host, reply, tried: Some(now) })
+                Some(Report {
+                    recipient,
+                    action: owed.action,
+                    status: owed.status,
+                    host,
+                    reply,
+                    tried: Some(now),
+                })
             })
             .collect();
         let composed = notice::compose(&Notice {
@@ -265,7 +385,10 @@ impl Core {
             about: &message.id.to_string(),
             envelope: &message.envelope,
             now,
-            expires: message.envelope.received.saturating_add(ms(definition.delivery.expire)),
+            expires: message
+                .envelope
+                .received
+                .saturating_add(ms(definition.delivery.expire)),
             reports: &reports,
             header: &header,
             boundary: &notice::boundary(),
@@ -275,10 +398,24 @@ impl Core {
             copy(&mut message.body, &mut deposit)?;
         }
         deposit.write(&composed.tail)?;
-        let to = |address: &str| Recipient { notify: Notify::NEVER, ..Recipient::new(address) };
-        let copy_to = definition.messages.ndr_copy_to.as_deref().filter(|_| kind == Action::Failed);
-        let recipients = std::iter::once(message.envelope.sender.as_str()).chain(copy_to).map(to).collect();
-        let envelope = Envelope { body: composed.body, smtputf8: composed.smtputf8, ..Envelope::new("", recipients, now) };
+        let to = |address: &str| Recipient {
+            notify: Notify::NEVER,
+            ..Recipient::new(address)
+        };
+        let copy_to = definition
+            .messages
+            .ndr_copy_to
+            .as_deref()
+            .filter(|_| kind == Action::Failed);
+        let recipients = std::iter::once(message.envelope.sender.as_str())
+            .chain(copy_to)
+            .map(to)
+            .collect();
+        let envelope = Envelope {
+            body: composed.body,
+            smtputf8: composed.smtputf8,
+            ..Envelope::new("", recipients, now)
+        };
         let id = self.commit(deposit, &envelope)?;
         self.accepted(id, &envelope);
         Ok(id)
@@ -313,11 +450,23 @@ impl Core {
             "id": id, "received": envelope.received, "kept": unix_ms(), "sender": envelope.sender, "failed": reasons,
         });
         write_file(&folder.join(format!("{id}.eml")), &mut message.body)?;
-        write_file(&folder.join(format!("{id}.json")), &mut Body::Inline(format!("{reason:#}\n").into_bytes()))?;
+        write_file(
+            &folder.join(format!("{id}.json")),
+            &mut Body::Inline(format!("{reason:#}\n").into_bytes()),
+        )?;
         File::open(&folder)?.sync_all()?;
         self.counts.badmail.fetch_add(1, Ordering::Relaxed);
-        let why = bad.first().map(|bad| bad.answer.to_string()).unwrap_or_default();
-        self.parts.journal.note(unix_ms(), &Event::Badmail { id: &id, reply: &why });
+        let why = bad
+            .first()
+            .map(|bad| bad.answer.to_string())
+            .unwrap_or_default();
+        self.parts.journal.note(
+            unix_ms(),
+            &Event::Badmail {
+                id: &id,
+                reply: &why,
+            },
+        );
         Ok(())
     }
 }
@@ -356,7 +505,11 @@ impl Queue {
             }
         }
         status.delay_notified |= delay_noticed;
-        if status.recipients.iter().all(|one| *one == RecipientStatus::Done) {
+        if status
+            .recipients
+            .iter()
+            .all(|one| *one == RecipientStatus::Done)
+        {
             self.book.remove(&id);
             return Some(Settlement::Gone);
         }
@@ -368,7 +521,11 @@ impl Queue {
         if deferred && !entry.frozen {
             self.wait(id, next, todo);
         }
-        kept.next_try = self.book.get(&id).filter(|entry| entry.parts == 0).map_or(0, |entry| entry.next);
+        kept.next_try = self
+            .book
+            .get(&id)
+            .filter(|entry| entry.parts == 0)
+            .map_or(0, |entry| entry.next);
         Some(Settlement::Keep(kept))
     }
 }
@@ -391,7 +548,12 @@ fn copy(body: &mut Body, deposit: &mut Deposit) -> Result<(), NoticeError> {
 }
 
 fn write_file(path: &Path, body: &mut Body) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     match body {
         Body::Inline(bytes) => file.write_all(bytes)?,
         Body::File(body) => {

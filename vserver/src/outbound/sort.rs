@@ -29,7 +29,12 @@ pub(super) async fn sort(core: Arc<Core>) {
             return;
         }
         let spool = core.parts.spool.clone();
-        let read = spawn_blocking(move || batch.into_iter().map(|one| (spool.claim(one.id), one)).collect::<Vec<_>>());
+        let read = spawn_blocking(move || {
+            batch
+                .into_iter()
+                .map(|one| (spool.claim(one.id), one))
+                .collect::<Vec<_>>()
+        });
         let Ok(read) = read.await else { return };
         for (message, unsorted) in read {
             match message {
@@ -69,53 +74,96 @@ impl Core {
             nothing_left = places.is_empty() && queue.is_over(&unsorted, &message);
             let mut ways: Vec<(Choice<'_>, Vec<usize>)> = Vec::new();
             for place in places {
-                let Some(recipient) = message.envelope.recipients.get(place) else { continue };
+                let Some(recipient) = message.envelope.recipients.get(place) else {
+                    continue;
+                };
                 match generation.routes.route(&recipient.address) {
                     Err(answer) => failed.push((place, Outcome::Failed(answer))),
-                    Ok(choice) => match ways.iter_mut().find(|(other, _)| other.name() == choice.name()) {
+                    Ok(choice) => match ways
+                        .iter_mut()
+                        .find(|(other, _)| other.name() == choice.name())
+                    {
                         Some((_, places)) => places.push(place),
                         None => ways.push((choice, vec![place])),
                     },
                 }
             }
-            queue.spread(now, &unsorted, &message, ways, failed.iter().map(|(place, _)| *place).collect(), todo);
+            queue.spread(
+                now,
+                &unsorted,
+                &message,
+                ways,
+                failed.iter().map(|(place, _)| *place).collect(),
+                todo,
+            );
         });
         if !failed.is_empty() {
             let places = failed.iter().map(|(place, _)| *place).collect();
             let outcomes = failed.into_iter().map(|(_, outcome)| outcome).collect();
             self.settle_later(Attempt::new(message, places, outcomes));
         } else if nothing_left {
-            self.parts.spool.settle(unsorted.id, postern_spool::Settlement::Gone);
+            self.parts
+                .spool
+                .settle(unsorted.id, postern_spool::Settlement::Gone);
         }
     }
 
     /// What to say of a message that an operator deletes.
     pub(super) fn removed() -> Answer {
         // Exchange's administrators know 4.3.2 for this.
-        Answer::nobody(EnhancedCode(4, 3, 2), "the message was removed from the queue by an administrator")
+        Answer::nobody(
+            EnhancedCode(4, 3, 2),
+            "the message was removed from the queue by an administrator",
+        )
     }
 }
 
 impl Queue {
     /// The recipients meant: pending, and not under way in another part.
     fn places(&self, unsorted: &Unsorted, message: &Message) -> Vec<usize> {
-        let Some(entry) = self.book.get(&unsorted.id) else { return Vec::new() };
-        let status = entry.split.as_ref().map_or(&message.status, |split| &split.status);
-        let pending = |place: &usize| matches!(status.recipients.get(*place), Some(RecipientStatus::Pending { .. }));
+        let Some(entry) = self.book.get(&unsorted.id) else {
+            return Vec::new();
+        };
+        let status = entry
+            .split
+            .as_ref()
+            .map_or(&message.status, |split| &split.status);
+        let pending = |place: &usize| {
+            matches!(
+                status.recipients.get(*place),
+                Some(RecipientStatus::Pending { .. })
+            )
+        };
         match &unsorted.part {
             Part::Some(places) => places.iter().copied().filter(pending).collect(),
             Part::All => {
-                let out = |place: &usize| entry.split.as_ref().is_some_and(|split| split.out.get(*place) == Some(&true));
-                (0..status.recipients.len()).filter(|place| pending(place) && !out(place)).collect()
+                let out = |place: &usize| {
+                    entry
+                        .split
+                        .as_ref()
+                        .is_some_and(|split| split.out.get(*place) == Some(&true))
+                };
+                (0..status.recipients.len())
+                    .filter(|place| pending(place) && !out(place))
+                    .collect()
             }
         }
     }
 
     /// Whether nothing of the message is left to do, although the spool still has it.
     fn is_over(&mut self, unsorted: &Unsorted, message: &Message) -> bool {
-        let Some(entry) = self.book.get(&unsorted.id) else { return false };
-        let status = entry.split.as_ref().map_or(&message.status, |split| &split.status);
-        let over = entry.parts <= 1 && status.recipients.iter().all(|one| *one == RecipientStatus::Done);
+        let Some(entry) = self.book.get(&unsorted.id) else {
+            return false;
+        };
+        let status = entry
+            .split
+            .as_ref()
+            .map_or(&message.status, |split| &split.status);
+        let over = entry.parts <= 1
+            && status
+                .recipients
+                .iter()
+                .all(|one| *one == RecipientStatus::Done);
         if over {
             self.book.remove(&unsorted.id);
         }
@@ -141,7 +189,9 @@ impl Queue {
         todo: &mut Todo,
     ) {
         self.land(unsorted);
-        let Some(entry) = self.book.get_mut(&unsorted.id) else { return };
+        let Some(entry) = self.book.get_mut(&unsorted.id) else {
+            return;
+        };
         if entry.frozen || entry.doomed.is_some() {
             return;
         }
@@ -159,10 +209,19 @@ impl Queue {
         let whole = entry.split.is_none();
         let received = message.envelope.received;
         for (choice, places) in ways {
-            let part = if whole { Part::All } else { Part::Some(places.into()) };
-            let ticket = Ticket { id: unsorted.id, part, received, since: now, again: false };
+            let part = if whole {
+                Part::All
+            } else {
+                Part::Some(places.into())
+            };
+            let ticket = Ticket {
+                id: unsorted.id,
+                part,
+                received,
+                since: now,
+                again: false,
+            };
             self.push(now, &choice, ticket, unsorted.urgent, todo);
         }
     }
 }
-

@@ -24,7 +24,7 @@ list = ["192.0.2.0/24"]
 name = "example.com"
 to = "maildir:/var/mail/{domain}/{local}"
 recipients = ["alice", "bob"]
-aliases = { sales = ["alice", "carol@example.net"], all = ["sales", "bob", "nobody"], loop = ["loop"], empty = ["nobody"] }
+aliases = { sales = ["alice", "carol@example.net"], all = ["sales", "bob", "alice"], loop = ["loop"] }
 "#;
 
 fn rcpt(address: &str) -> Rcpt {
@@ -65,7 +65,6 @@ fn other_names_lead_to_those_who_are_there() {
     let instead = |names: &[&str]| Ok(Accepted::Instead(names.iter().map(|&name| name.to_owned()).collect()));
     assert_eq!(to("sales@example.com"), instead(&["alice@example.com", "carol@example.net"]));
     assert_eq!(to("all@example.com"), instead(&["alice@example.com", "carol@example.net", "bob@example.com"]));
-    assert_eq!(to("empty@example.com"), Err("550 5.1.1 empty@example.com User unknown".to_owned()));
     assert_eq!(to("loop@example.com"), instead(&["loop@example.com"]));
 }
 

@@ -20,7 +20,15 @@ struct Play {
 
 fn play(total: u32, per_lane: u32) -> Play {
     let retry = vec![Duration::from_secs(600), Duration::from_secs(1200)];
-    Play { queue: Queue::new(Bounds { total, per_lane, retry }), table: Table::new(Mx::default()), last: 0 }
+    Play {
+        queue: Queue::new(Bounds {
+            total,
+            per_lane,
+            retry,
+        }),
+        table: Table::new(Mx::default()),
+        last: 0,
+    }
 }
 
 fn deferred() -> Outcome {
@@ -33,8 +41,20 @@ impl Play {
         self.last += 1;
         let id = QueueId::from_u64(self.last);
         let mut todo = Todo::default();
-        self.queue.book.insert(id, Entry { parts: 1, ..Entry::default() });
-        let ticket = Ticket { id, part: Part::All, received: now, since: now, again: false };
+        self.queue.book.insert(
+            id,
+            Entry {
+                parts: 1,
+                ..Entry::default()
+            },
+        );
+        let ticket = Ticket {
+            id,
+            part: Part::All,
+            received: now,
+            since: now,
+            again: false,
+        };
         let address = format!("a@{domain}");
         let choice = self.table.route(&address).unwrap();
         self.queue.push(now, &choice, ticket, false, &mut todo);
@@ -56,14 +76,20 @@ impl Play {
 
     fn leave(&mut self, start: &Start, connected: bool, now: u64) -> Todo {
         let mut todo = Todo::default();
-        self.queue.leave(&start.lane, start.serial, connected, now, &mut todo);
+        self.queue
+            .leave(&start.lane, start.serial, connected, now, &mut todo);
         todo
     }
 
     fn fall(&mut self, start: &Start, connected: bool, most: usize, now: u64) -> Vec<Ticket> {
         let outcome = deferred();
-        let fall = Fall { outcome: &outcome, connected, most };
-        self.queue.unreachable(&start.lane, start.serial, &fall, now, |_| false)
+        let fall = Fall {
+            outcome: &outcome,
+            connected,
+            most,
+        };
+        self.queue
+            .unreachable(&start.lane, start.serial, &fall, now, |_| false)
     }
 
     fn tick(&mut self, now: u64) -> (Option<u64>, Todo) {
@@ -81,7 +107,10 @@ fn a_first_message_starts_a_carrier_and_the_next_ones_wait_for_it() {
         assert!(play.accept("a.test", START).1.start.is_empty());
     }
     assert_eq!(play.take(&carrier, START).0, Some(first));
-    assert!(play.accept("b.test", START).1.start.len() == 1, "another destination has a carrier of its own");
+    assert!(
+        play.accept("b.test", START).1.start.len() == 1,
+        "another destination has a carrier of its own"
+    );
 }
 
 #[test]
@@ -138,15 +167,29 @@ fn a_resting_carrier_is_called_first_and_others_only_for_many() {
     play.take(&carrier, START);
     let calls: Vec<_> = (0..2).map(|_| Arc::new(Notify::new())).collect();
     for call in &calls {
-        assert_eq!(play.queue.rest("a.test", carrier.serial, call), Leisure::Rest);
+        assert_eq!(
+            play.queue.rest("a.test", carrier.serial, call),
+            Leisure::Rest
+        );
     }
     let todo = play.accept("a.test", START).1;
     assert!(todo.start.is_empty());
-    assert!(matches!(&todo.call[..], [call] if Arc::ptr_eq(call, &calls[1])), "the last to rest is the first to be called");
-    let called: usize = (0..PER_CALL).map(|_| play.accept("a.test", START).1.call.len()).sum();
+    assert!(
+        matches!(&todo.call[..], [call] if Arc::ptr_eq(call, &calls[1])),
+        "the last to rest is the first to be called"
+    );
+    let called: usize = (0..PER_CALL)
+        .map(|_| play.accept("a.test", START).1.call.len())
+        .sum();
     assert_eq!(called, 1);
-    assert!(play.queue.wake("a.test", carrier.serial, &calls[1]), "it was called");
-    assert_eq!(play.queue.rest("a.test", carrier.serial, &calls[1]), Leisure::Work);
+    assert!(
+        play.queue.wake("a.test", carrier.serial, &calls[1]),
+        "it was called"
+    );
+    assert_eq!(
+        play.queue.rest("a.test", carrier.serial, &calls[1]),
+        Leisure::Work
+    );
 }
 
 #[test]
@@ -160,7 +203,10 @@ fn a_carrier_that_rested_long_enough_is_not_called_any_more() {
     assert!(!play.queue.wake("a.test", carrier.serial, &call));
     assert!(play.leave(&carrier, true, START).start.is_empty());
     assert_eq!(play.queue.carriers(), 0);
-    assert!(play.queue.lanes.is_empty(), "nothing is kept of a lane without messages");
+    assert!(
+        play.queue.lanes.is_empty(),
+        "nothing is kept of a lane without messages"
+    );
 }
 
 #[test]
@@ -174,13 +220,25 @@ fn an_unreachable_host_shuts_its_lane_until_its_time() {
     let told = play.fall(&start, false, 4, START);
     assert_eq!(told.len(), 4, "so many hear of it; the others wait untried");
     assert!(play.leave(&start, false, START).start.is_empty());
-    assert!(play.accept("a.test", START + MINUTE).1.start.is_empty(), "a new message waits too");
-    assert_eq!(play.queue.shut("a.test", START).map(|(until, _)| until), Some(START + 10 * MINUTE));
+    assert!(
+        play.accept("a.test", START + MINUTE).1.start.is_empty(),
+        "a new message waits too"
+    );
+    assert_eq!(
+        play.queue.shut("a.test", START).map(|(until, _)| until),
+        Some(START + 10 * MINUTE)
+    );
     assert_eq!(play.tick(START + MINUTE).0, Some(START + 10 * MINUTE));
     let (_, mut todo) = play.tick(START + 10 * MINUTE);
     let start = todo.start.pop().expect("one carrier finds out");
     assert!(todo.start.is_empty());
-    assert!(play.accept("a.test", START + 11 * MINUTE).1.start.is_empty(), "and only one");
+    assert!(
+        play.accept("a.test", START + 11 * MINUTE)
+            .1
+            .start
+            .is_empty(),
+        "and only one"
+    );
     // Still down: the second wait of the schedule.
     play.fall(&start, false, 0, START + 11 * MINUTE);
     play.leave(&start, false, START + 11 * MINUTE);
@@ -195,7 +253,10 @@ fn a_lane_that_worked_until_just_now_is_tried_again_soon() {
     play.queue.worked("a.test", carrier.serial, START, 1);
     let mut now = START;
     for wait in [1000, 2000, 4000] {
-        assert!(play.fall(&carrier, true, 4, now).is_empty(), "nobody is told of a glitch");
+        assert!(
+            play.fall(&carrier, true, 4, now).is_empty(),
+            "nobody is told of a glitch"
+        );
         play.leave(&carrier, true, now);
         assert_eq!(play.tick(now).0, Some(now + wait));
         now += wait;
@@ -204,7 +265,11 @@ fn a_lane_that_worked_until_just_now_is_tried_again_soon() {
     }
     assert_eq!(play.fall(&carrier, true, 4, now).len(), 1);
     play.leave(&carrier, true, now);
-    assert_eq!(play.tick(now).0, Some(now + 10 * MINUTE), "then the schedule begins");
+    assert_eq!(
+        play.tick(now).0,
+        Some(now + 10 * MINUTE),
+        "then the schedule begins"
+    );
 }
 
 #[test]
@@ -215,7 +280,12 @@ fn one_connection_too_many_does_not_shut_a_lane_that_works() {
     let mut todo = play.accept("a.test", START + GROW_AFTER).1;
     let second = todo.start.pop().unwrap();
     assert!(play.fall(&second, false, 10, START + GROW_AFTER).is_empty());
-    assert!(play.leave(&second, false, START + GROW_AFTER).start.is_empty(), "the limit went down to what works");
+    assert!(
+        play.leave(&second, false, START + GROW_AFTER)
+            .start
+            .is_empty(),
+        "the limit went down to what works"
+    );
     assert!(play.take(&first, START + GROW_AFTER).0.is_some());
 }
 
@@ -226,8 +296,17 @@ fn what_is_final_is_told_to_all_and_the_lane_stays_open() {
     play.accept("a.test", START);
     let start = todo.start.pop().unwrap();
     let outcome = Outcome::Failed(Answer::nobody(EnhancedCode(5, 1, 2), "no such domain"));
-    let fall = Fall { outcome: &outcome, connected: false, most: 1 };
-    assert_eq!(play.queue.unreachable("a.test", start.serial, &fall, START, |_| false).len(), 2);
+    let fall = Fall {
+        outcome: &outcome,
+        connected: false,
+        most: 1,
+    };
+    assert_eq!(
+        play.queue
+            .unreachable("a.test", start.serial, &fall, START, |_| false)
+            .len(),
+        2
+    );
     play.leave(&start, false, START);
     assert_eq!(play.accept("a.test", START).1.start.len(), 1);
 }
@@ -240,8 +319,14 @@ fn a_destination_without_a_carrier_gets_one_when_another_leaves() {
     for _ in 0..10 {
         play.accept("a.test", START);
     }
-    assert!(play.accept("b.test", START).1.start.is_empty(), "all places are taken");
-    assert!(!play.queue.goes_on("a.test", first.serial), "after its connection the first makes room");
+    assert!(
+        play.accept("b.test", START).1.start.is_empty(),
+        "all places are taken"
+    );
+    assert!(
+        !play.queue.goes_on("a.test", first.serial),
+        "after its connection the first makes room"
+    );
     let todo = play.leave(&first, true, START);
     assert_eq!(&*todo.start[0].lane, "b.test");
     assert_eq!(play.queue.carriers(), 1);
@@ -291,7 +376,13 @@ fn withdrawn_messages_are_in_nobodys_hands() {
     assert_eq!(play.queue.book[&first].parts, 0);
     play.queue.begin(first, true, &mut todo);
     play.queue.withdraw(|_| true);
-    assert_eq!((play.queue.book[&first].parts, play.queue.book[&second].parts), (0, 0));
+    assert_eq!(
+        (
+            play.queue.book[&first].parts,
+            play.queue.book[&second].parts
+        ),
+        (0, 0)
+    );
     assert!(play.queue.to_sort(10).is_empty());
 }
 
@@ -301,11 +392,15 @@ fn nothing_is_taken_up_after_the_word_to_stop() {
     let (_, mut todo) = play.accept("a.test", START);
     let carrier = play.connect(&mut todo);
     let call = Arc::new(Notify::new());
-    play.queue.take("a.test", carrier.serial, START, &mut Todo::default());
+    play.queue
+        .take("a.test", carrier.serial, START, &mut Todo::default());
     play.queue.rest("a.test", carrier.serial, &call);
     let mut todo = Todo::default();
     play.queue.stop(&mut todo);
     assert_eq!(todo.call.len(), 1, "those who rest are told");
     assert!(play.accept("b.test", START).1.start.is_empty());
-    assert_eq!(play.queue.rest("a.test", carrier.serial, &call), Leisure::Leave);
+    assert_eq!(
+        play.queue.rest("a.test", carrier.serial, &call),
+        Leisure::Leave
+    );
 }
