@@ -23,7 +23,11 @@ use crate::server::Server;
 
 /// Accepts on `listener` until the task is aborted. The listening socket itself stays the supervisor's: what waits in
 /// its backlog is not lost with this task.
-pub(crate) fn spawn(server: Arc<Server>, listener: TcpListener, identity: Identity) -> JoinHandle<()> {
+pub(crate) fn spawn(
+    server: Arc<Server>,
+    listener: TcpListener,
+    identity: Identity,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             match listener.accept().await {
@@ -37,7 +41,10 @@ pub(crate) fn spawn(server: Arc<Server>, listener: TcpListener, identity: Identi
 /// A connection that broke before it was accepted is nobody's trouble; without descriptors or memory, trying again at
 /// once would only burn the processor.
 async fn rest(server: &Server, error: &io::Error) {
-    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+    if matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    ) {
         return;
     }
     tracing::error!(server = %server.name, %error, "cannot accept a connection");
@@ -60,7 +67,12 @@ fn take(server: &Arc<Server>, stream: TcpStream, client: SocketAddr, identity: I
     }
 }
 
-fn admit(server: &Arc<Server>, generation: &Generation, client: SocketAddr, local: SocketAddr) -> Result<crate::door::Seat, Reply> {
+fn admit(
+    server: &Arc<Server>,
+    generation: &Generation,
+    client: SocketAddr,
+    local: SocketAddr,
+) -> Result<crate::door::Seat, Reply> {
     if server.door.phase() != Phase::Open {
         count(&server.counters.connections_refused_paused);
         return Err(decide::unavailable(generation));
@@ -70,7 +82,10 @@ fn admit(server: &Arc<Server>, generation: &Generation, client: SocketAddr, loca
         tracing::info!(server = %server.name, client = %client.ip(), "connection refused by the connection list");
     })?;
     let general = &generation.definition.general;
-    let limits = OccupancyLimits { total: general.max_connections, per_client: general.max_connections_per_ip };
+    let limits = OccupancyLimits {
+        total: general.max_connections,
+        per_client: general.max_connections_per_ip,
+    };
     server.door.enter(client, local, limits).map_err(|full| {
         count(&server.counters.connections_refused_limit);
         decide::full(full)

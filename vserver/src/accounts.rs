@@ -48,7 +48,10 @@ pub(crate) struct Unavailable(String);
 impl Accounts {
     /// These sources, in order; `default_domain` completes a name without a domain (empty: it stays as it is).
     pub(crate) fn new(sources: Vec<Arc<FileSource>>, default_domain: &str) -> Accounts {
-        Accounts { sources, default_domain: default_domain.to_owned() }
+        Accounts {
+            sources,
+            default_domain: default_domain.to_owned(),
+        }
     }
 
     /// Whether anybody can log in at all.
@@ -57,12 +60,21 @@ impl Accounts {
     }
 
     /// Who this is; `None` for an unknown account and for a wrong password alike.
-    pub(crate) async fn check(&self, name: &str, password: Secret) -> Result<Option<LoggedIn>, Unavailable> {
-        let _turn = CHECKS.acquire().await.map_err(|closed| Unavailable(closed.to_string()))?;
+    pub(crate) async fn check(
+        &self,
+        name: &str,
+        password: Secret,
+    ) -> Result<Option<LoggedIn>, Unavailable> {
+        let _turn = CHECKS
+            .acquire()
+            .await
+            .map_err(|closed| Unavailable(closed.to_string()))?;
         let names = self.spellings(name);
         let sources = self.sources.clone();
         let checked = spawn_blocking(move || {
-            let known = sources.iter().find_map(|source| names.iter().find_map(|name| source.get(name)));
+            let known = sources
+                .iter()
+                .find_map(|source| names.iter().find_map(|name| source.get(name)));
             // Unknown accounts are checked against a hash nobody has the password of.
             let hash = known.map_or(file::nobody(), |account| account.password.as_str());
             let right = file::verify(hash, password.expose());
@@ -72,7 +84,9 @@ impl Accounts {
                 addresses: account.addresses.clone(),
             })
         });
-        checked.await.map_err(|stopped| Unavailable(stopped.to_string()))
+        checked
+            .await
+            .map_err(|stopped| Unavailable(stopped.to_string()))
     }
 
     /// The name as given, and with the default domain where it has none.
@@ -88,6 +102,10 @@ impl Accounts {
 impl LoggedIn {
     /// As access control wants it.
     pub(crate) fn as_login(&self) -> Login<'_> {
-        Login { account: &self.account, groups: &self.groups, addresses: &self.addresses }
+        Login {
+            account: &self.account,
+            groups: &self.groups,
+            addresses: &self.addresses,
+        }
     }
 }

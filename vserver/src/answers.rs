@@ -28,12 +28,20 @@ pub(crate) fn spawn(server: Arc<Server>, link: Link, uid: u32) {
     });
 }
 
-async fn converse(server: &Arc<Server>, link: Link, uid: u32) -> Result<(), postern_control::Error> {
+async fn converse(
+    server: &Arc<Server>,
+    link: Link,
+    uid: u32,
+) -> Result<(), postern_control::Error> {
     let link = Packets::new(link)?;
     while let Ok(received) = timeout(PATIENCE, link.receive()).await {
-        let Received::Packet(question, _) = received? else { break };
+        let Received::Packet(question, _) = received? else {
+            break;
+        };
         let answer = answer(server, question, uid).await;
-        timeout(PATIENCE, link.send(&answer)).await.unwrap_or(Err(postern_control::Error::WouldBlock))?;
+        timeout(PATIENCE, link.send(&answer))
+            .await
+            .unwrap_or(Err(postern_control::Error::WouldBlock))?;
     }
     Ok(())
 }
@@ -42,33 +50,56 @@ async fn answer(server: &Arc<Server>, question: Question, uid: u32) -> Answer {
     let outbound = &server.outbound;
     match question {
         Question::Hello { version } if version == VERSION => Answer::Hello { version },
-        Question::Hello { version } => Answer::Unknown { reason: format!("version {version} is not spoken here, but {VERSION}") },
+        Question::Hello { version } => Answer::Unknown {
+            reason: format!("version {version} is not spoken here, but {VERSION}"),
+        },
         Question::Counters => Answer::Counters(counters(server)),
         Question::Sessions { after } => {
             let rows = server.door.rows(after, PAGE as usize + 1);
             let more = rows.len() > PAGE as usize;
             Answer::sessions(rows.into_iter().take(PAGE as usize).collect(), more)
         }
-        Question::Queue { after, limit } => queue(server, after.as_deref(), limit.clamp(1, PAGE)).await,
+        Question::Queue { after, limit } => {
+            queue(server, after.as_deref(), limit.clamp(1, PAGE)).await
+        }
         Question::Show { id } => match outbound.detail(&id).await {
             Some(detail) => Answer::message(detail),
-            None => Answer::Unknown { reason: format!("there is no message {id} in the queue") },
+            None => Answer::Unknown {
+                reason: format!("there is no message {id} in the queue"),
+            },
         },
         Question::Retry { which } => {
             audit(server, uid, "retry", &which);
-            Answer::Changed { count: outbound.retry(which).await }
+            Answer::Changed {
+                count: outbound.retry(which).await,
+            }
         }
         Question::Delete { which, notify } => {
-            audit(server, uid, if notify { "delete with a report" } else { "delete" }, &which);
-            Answer::Changed { count: outbound.delete(which, notify).await }
+            audit(
+                server,
+                uid,
+                if notify {
+                    "delete with a report"
+                } else {
+                    "delete"
+                },
+                &which,
+            );
+            Answer::Changed {
+                count: outbound.delete(which, notify).await,
+            }
         }
         Question::Freeze { which } => {
             audit(server, uid, "freeze", &which);
-            Answer::Changed { count: outbound.freeze(which).await }
+            Answer::Changed {
+                count: outbound.freeze(which).await,
+            }
         }
         Question::Thaw { which } => {
             audit(server, uid, "thaw", &which);
-            Answer::Changed { count: outbound.thaw(which).await }
+            Answer::Changed {
+                count: outbound.thaw(which).await,
+            }
         }
     }
 }

@@ -99,7 +99,11 @@ impl Door {
         inside.seats.insert(id, facts.clone());
         drop(inside);
         self.changed.notify_one();
-        Ok(Seat { door: self.clone(), facts, client: address })
+        Ok(Seat {
+            door: self.clone(),
+            facts,
+            client: address,
+        })
     }
 
     /// How many sessions there are.
@@ -110,7 +114,12 @@ impl Door {
     /// A page of them, after `after`.
     pub(crate) fn rows(&self, after: Option<u64>, limit: usize) -> Vec<SessionRow> {
         let start = after.map_or(0, |id| id.saturating_add(1));
-        self.inside().seats.range(start..).take(limit).map(|(_, facts)| facts.row()).collect()
+        self.inside()
+            .seats
+            .range(start..)
+            .take(limit)
+            .map(|(_, facts)| facts.row())
+            .collect()
     }
 
     /// How the door stands.
@@ -142,7 +151,13 @@ impl Seat {
 
     /// Notes what the client told.
     pub(crate) fn note(&self, note: impl FnOnce(&mut Said)) {
-        note(&mut self.facts.said.lock().unwrap_or_else(PoisonError::into_inner));
+        note(
+            &mut self
+                .facts
+                .said
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 }
 
@@ -163,7 +178,10 @@ impl SeatFacts {
             id: self.id,
             client: self.client,
             local: self.local,
-            since: self.since.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            since: self
+                .since
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
             helo: said.helo.as_deref().map(str::to_owned),
             tls: said.tls.as_deref().map(str::to_owned),
             login: said.login.as_deref().map(str::to_owned),

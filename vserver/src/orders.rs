@@ -71,9 +71,17 @@ struct Drain {
 }
 
 /// Serves until told to drain, drains, and says so.
-pub(crate) async fn obey(link: Link, server: Arc<Server>, listeners: Vec<(Identity, TcpListener)>) -> Result<(), Error> {
+pub(crate) async fn obey(
+    link: Link,
+    server: Arc<Server>,
+    listeners: Vec<(Identity, TcpListener)>,
+) -> Result<(), Error> {
     let link = Packets::new(link)?;
-    let mut obedience = Obedience { link, server, listening: Vec::new() };
+    let mut obedience = Obedience {
+        link,
+        server,
+        listening: Vec::new(),
+    };
     obedience.listen(listeners)?;
     obedience.report(&Report::Ready).await?;
     let drain = obedience.serve().await?;
@@ -113,9 +121,18 @@ impl Obedience {
     }
 
     fn orphaned(&self) -> Drain {
-        let deadline = self.server.generation.load().definition.general.drain_timeout;
+        let deadline = self
+            .server
+            .generation
+            .load()
+            .definition
+            .general
+            .drain_timeout;
         tracing::warn!(server = %self.server.name, "the supervisor is gone: finishing what is under way");
-        Drain { deadline, gently: true }
+        Drain {
+            deadline,
+            gently: true,
+        }
     }
 
     async fn order(&mut self, order: Order, files: Vec<OwnedFd>) -> Result<Option<Drain>, Error> {
@@ -139,7 +156,9 @@ impl Obedience {
                 }
             }
             Order::Hello { .. } | Order::Begin { .. } => {
-                return Err(Error::Link(postern_control::Error::Unexpected("Hello or Begin, a second time".to_owned())));
+                return Err(Error::Link(postern_control::Error::Unexpected(
+                    "Hello or Begin, a second time".to_owned(),
+                )));
             }
         }
         Ok(None)
@@ -152,7 +171,11 @@ impl Obedience {
             Err(findings) => return Ok(Report::refused(findings)),
         };
         self.server.generation.store(Arc::new(assembled.generation));
-        let wanted: Vec<Identity> = assembled.listeners.iter().map(|(identity, _)| *identity).collect();
+        let wanted: Vec<Identity> = assembled
+            .listeners
+            .iter()
+            .map(|(identity, _)| *identity)
+            .collect();
         self.listening.retain(|listening| {
             let stays = wanted.contains(&listening.identity);
             if !stays {
@@ -161,7 +184,12 @@ impl Obedience {
             stays
         });
         let mut new = assembled.listeners;
-        new.retain(|(identity, _)| !self.listening.iter().any(|listening| listening.identity == *identity));
+        new.retain(|(identity, _)| {
+            !self
+                .listening
+                .iter()
+                .any(|listening| listening.identity == *identity)
+        });
         self.listen(new)?;
         self.server.outbound.reloaded();
         tracing::info!(server = %self.server.name, "a new generation is in force");
@@ -170,8 +198,11 @@ impl Obedience {
 
     fn listen(&mut self, listeners: Vec<(Identity, TcpListener)>) -> Result<(), Error> {
         for (identity, listener) in listeners {
-            let listener = tokio::net::TcpListener::from_std(listener)
-                .map_err(|source| Error::System { doing: "watch a listening socket", source })?;
+            let listener =
+                tokio::net::TcpListener::from_std(listener).map_err(|source| Error::System {
+                    doing: "watch a listening socket",
+                    source,
+                })?;
             let task = accept::spawn(self.server.clone(), listener, identity);
             self.listening.push(Listening { identity, task });
         }
@@ -203,7 +234,9 @@ impl Obedience {
             self.server.door.hang_up.notify_waiters();
             self.empty_by(Instant::now() + FAREWELL).await;
         }
-        let left = end.saturating_duration_since(Instant::now()).max(LAST_ATTEMPTS);
+        let left = end
+            .saturating_duration_since(Instant::now())
+            .max(LAST_ATTEMPTS);
         self.server.outbound.drain(left).await;
         let (spool, journal) = (self.server.spool.clone(), self.server.journal.clone());
         let _ = spawn_blocking(move || {
@@ -260,7 +293,9 @@ async fn adopt_more(server: &Arc<Server>) {
             tracing::info!(server = %server.name, messages = due.len(), "took over the predecessor's queue");
             server.outbound.due(due);
         }
-        Ok(Err(error)) => tracing::error!(server = %server.name, %error, "cannot take over the predecessor's queue"),
+        Ok(Err(error)) => {
+            tracing::error!(server = %server.name, %error, "cannot take over the predecessor's queue")
+        }
         Err(_) => {}
     }
 }

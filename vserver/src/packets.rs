@@ -21,7 +21,10 @@ impl Packets {
     /// Takes the end over; to be called on the runtime.
     pub(crate) fn new(link: Link) -> Result<Packets, Error> {
         link.set_nonblocking(true)?;
-        let system = |source| Error::System { doing: "watch a link", source };
+        let system = |source| Error::System {
+            doing: "watch a link",
+            source,
+        };
         let second: OwnedFd = link.as_fd().try_clone_to_owned().map_err(system)?;
         let watch = UnixStream::from_std(second.into()).map_err(system)?;
         Ok(Packets { link, watch })
@@ -30,7 +33,13 @@ impl Packets {
     /// The next packet, or that the other side is gone. Dropping the future loses nothing.
     pub(crate) async fn receive<T: DeserializeOwned>(&self) -> Result<Received<T>, Error> {
         loop {
-            self.watch.readable().await.map_err(|source| Error::System { doing: "watch a link", source })?;
+            self.watch
+                .readable()
+                .await
+                .map_err(|source| Error::System {
+                    doing: "watch a link",
+                    source,
+                })?;
             let mut received = Err(Error::WouldBlock);
             // `try_io` takes the readiness back where the socket would block.
             let _ = self.watch.try_io(tokio::io::Interest::READABLE, || {
@@ -48,7 +57,13 @@ impl Packets {
     /// Sends one packet.
     pub(crate) async fn send<T: Serialize>(&self, packet: &T) -> Result<(), Error> {
         loop {
-            self.watch.writable().await.map_err(|source| Error::System { doing: "watch a link", source })?;
+            self.watch
+                .writable()
+                .await
+                .map_err(|source| Error::System {
+                    doing: "watch a link",
+                    source,
+                })?;
             let mut sent = Err(Error::WouldBlock);
             let _ = self.watch.try_io(tokio::io::Interest::WRITABLE, || {
                 sent = self.link.send(packet, &[]);

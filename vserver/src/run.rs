@@ -48,7 +48,10 @@ enum Failure {
     #[error("posternd said {0:?} where it had to say Begin")]
     OutOfOrder(&'static str),
     #[error("cannot {doing}: {source}")]
-    System { doing: &'static str, source: io::Error },
+    System {
+        doing: &'static str,
+        source: io::Error,
+    },
     #[error("the definition was refused")]
     Refused,
 }
@@ -63,7 +66,10 @@ struct Begin {
 
 /// The program.
 pub(crate) fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .init();
     match live() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -80,7 +86,10 @@ pub(crate) fn main() -> ExitCode {
 
 fn live() -> Result<(), Failure> {
     let input = io::stdin().as_fd().try_clone_to_owned();
-    let link = Link::from(input.map_err(|source| Failure::System { doing: "take standard input over", source })?);
+    let link = Link::from(input.map_err(|source| Failure::System {
+        doing: "take standard input over",
+        source,
+    })?);
     let begin = wait_for_begin(&link)?;
     let assembled = match assemble(begin.parcel) {
         Ok(assembled) => assembled,
@@ -94,10 +103,24 @@ fn live() -> Result<(), Failure> {
         Err(finding) => return refuse(&link, vec![*finding]),
     };
     let log = begin.state.join("track.log");
-    let journal = Journal::open(&log, begin.server.as_str(), JournalSettings::default())
-        .map_err(|error| Failure::System { doing: "open the tracking log", source: io::Error::other(error) })?;
-    let runtime = runtime(threads).map_err(|source| Failure::System { doing: "start the runtime", source })?;
-    let born = Born { name: begin.server, state: begin.state, paused: begin.paused, spool, due, journal };
+    let journal = Journal::open(&log, begin.server.as_str(), JournalSettings::default()).map_err(
+        |error| Failure::System {
+            doing: "open the tracking log",
+            source: io::Error::other(error),
+        },
+    )?;
+    let runtime = runtime(threads).map_err(|source| Failure::System {
+        doing: "start the runtime",
+        source,
+    })?;
+    let born = Born {
+        name: begin.server,
+        state: begin.state,
+        paused: begin.paused,
+        spool,
+        due,
+        journal,
+    };
     let served = runtime.block_on(serve(link, born, assembled));
     // Whatever is still waiting for a disk or a name server does not hold up the end.
     runtime.shutdown_background();
@@ -115,7 +138,11 @@ struct Born {
 }
 
 async fn serve(link: Link, born: Born, assembled: Assembled) -> Result<(), Failure> {
-    let Assembled { generation, listeners, findings } = assembled;
+    let Assembled {
+        generation,
+        listeners,
+        findings,
+    } = assembled;
     for finding in findings {
         tracing::warn!(server = %born.name, "{finding}");
     }
@@ -143,10 +170,12 @@ async fn serve(link: Link, born: Born, assembled: Assembled) -> Result<(), Failu
     if born.paused {
         server.door.set_phase(Phase::Paused);
     }
-    orders::obey(link, server, listeners).await.map_err(|error| match error {
-        orders::Error::Link(error) => Failure::Link(error),
-        orders::Error::System { doing, source } => Failure::System { doing, source },
-    })
+    orders::obey(link, server, listeners)
+        .await
+        .map_err(|error| match error {
+            orders::Error::Link(error) => Failure::Link(error),
+            orders::Error::System { doing, source } => Failure::System { doing, source },
+        })
 }
 
 fn wait_for_begin(link: &Link) -> Result<Begin, Failure> {
@@ -156,14 +185,31 @@ fn wait_for_begin(link: &Link) -> Result<Begin, Failure> {
     };
     match hello {
         Order::Hello { version: VERSION } => {}
-        Order::Hello { version } => return Err(Failure::Link(postern_control::Error::Version { theirs: version })),
+        Order::Hello { version } => {
+            return Err(Failure::Link(postern_control::Error::Version {
+                theirs: version,
+            }));
+        }
         _ => return Err(Failure::OutOfOrder("something")),
     }
     link.send(&Report::Hello { version: VERSION }, &[])?;
     match link.receive()? {
-        Received::Packet(Order::Begin { server, state, manifest, paused }, files) => {
+        Received::Packet(
+            Order::Begin {
+                server,
+                state,
+                manifest,
+                paused,
+            },
+            files,
+        ) => {
             let parcel = open(&manifest, files)?;
-            Ok(Begin { server, state, parcel, paused })
+            Ok(Begin {
+                server,
+                state,
+                parcel,
+                paused,
+            })
         }
         Received::Packet(..) => Err(Failure::OutOfOrder("another order")),
         Received::Closed => Err(Failure::Orphan),
@@ -181,10 +227,12 @@ fn refuse(link: &Link, findings: Vec<Finding>) -> Result<(), Failure> {
 
 fn open_spool(state: &Path) -> Result<(Spool, Vec<Due>), Box<Finding>> {
     let folder = state.join("spool");
-    let (spool, recovered) = Spool::open(Arc::new(RealDisk), postern_spool::Settings::new(&folder)).map_err(|error| {
-        let remedy = "mend the disk or the folder's owner, and start the server again; nothing in the queue was touched";
-        Box::new(Finding::error(&folder, format!("the queue cannot be opened: {error}"), remedy))
-    })?;
+    let (spool, recovered) =
+        Spool::open(Arc::new(RealDisk), postern_spool::Settings::new(&folder)).map_err(|error| {
+            let remedy =
+                "mend the disk or the folder's owner, and start the server again; nothing in the queue was touched";
+            Box::new(Finding::error(&folder, format!("the queue cannot be opened: {error}"), remedy))
+        })?;
     for damage in &recovered.damaged {
         tracing::error!(file = %damage.file.display(), offset = damage.offset, length = damage.length, id = ?damage.id, kept = ?damage.kept,
             unfinished = damage.unfinished, "a stretch of the queue could not be read and was set aside");
@@ -197,17 +245,33 @@ fn runtime(threads: u32) -> io::Result<tokio::runtime::Runtime> {
         0 | 1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    builder.worker_threads(usize::try_from(threads.max(1)).unwrap_or(1)).max_blocking_threads(16).thread_stack_size(512 * 1024);
+    builder
+        .worker_threads(usize::try_from(threads.max(1)).unwrap_or(1))
+        .max_blocking_threads(16)
+        .thread_stack_size(512 * 1024);
     builder.enable_all().build()
 }
 
 /// The jail: limits that stay, no core file, nobody of the same user who may trace, no privilege by executing something.
 fn shut(limits: &postern_config::ProcessLimits) -> Result<(), Failure> {
-    let failed = |error: postern_sandbox::Error| Failure::System { doing: "limit this process", source: io::Error::other(error) };
-    let wanted = Limits { memory: limits.memory, open_files: limits.open_files, ..Limits::default() };
+    let failed = |error: postern_sandbox::Error| Failure::System {
+        doing: "limit this process",
+        source: io::Error::other(error),
+    };
+    let wanted = Limits {
+        memory: limits.memory,
+        open_files: limits.open_files,
+        ..Limits::default()
+    };
     let applied = limits::apply(&wanted).map_err(failed)?;
-    if wanted.open_files.is_some_and(|files| files > applied.open_files) {
-        tracing::warn!(open_files = applied.open_files, "fewer open files than the definition asks for: the hard limit is lower");
+    if wanted
+        .open_files
+        .is_some_and(|files| files > applied.open_files)
+    {
+        tracing::warn!(
+            open_files = applied.open_files,
+            "fewer open files than the definition asks for: the hard limit is lower"
+        );
     }
     limits::harden().map_err(failed)
 }

@@ -56,7 +56,10 @@ struct Books<K> {
 
 impl<K: Eq + std::hash::Hash + Clone> Books<K> {
     fn new() -> Books<K> {
-        Books { messages: Mutex::new(RateBook::new(WATCHED)), recipients: Mutex::new(RateBook::new(WATCHED)) }
+        Books {
+            messages: Mutex::new(RateBook::new(WATCHED)),
+            recipients: Mutex::new(RateBook::new(WATCHED)),
+        }
     }
 }
 
@@ -72,11 +75,20 @@ pub(crate) enum Counted {
 impl Rates {
     /// Nothing was sent yet.
     pub(crate) fn new() -> Rates {
-        Rates { clients: Books::new(), accounts: Books::new() }
+        Rates {
+            clients: Books::new(),
+            accounts: Books::new(),
+        }
     }
 
     /// Whether one more may come: by account for a login, by address otherwise.
-    pub(crate) fn take(&self, client: IpAddr, account: Option<&str>, pair: Option<RatePair>, what: Counted) -> bool {
+    pub(crate) fn take(
+        &self,
+        client: IpAddr,
+        account: Option<&str>,
+        pair: Option<RatePair>,
+        what: Counted,
+    ) -> bool {
         let Some(pair) = pair else { return true };
         let rate = match what {
             Counted::Message => pair.messages,
@@ -89,15 +101,27 @@ impl Rates {
     }
 }
 
-fn take<K: Eq + std::hash::Hash + Clone>(books: &Books<K>, key: &K, rate: Rate, what: Counted) -> bool {
+fn take<K: Eq + std::hash::Hash + Clone>(
+    books: &Books<K>,
+    key: &K,
+    rate: Rate,
+    what: Counted,
+) -> bool {
     let book = match what {
         Counted::Message => &books.messages,
         Counted::Recipient => &books.recipients,
     };
-    book.lock().unwrap_or_else(PoisonError::into_inner).take(key, 1, rate, Instant::now()).is_ok()
+    book.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take(key, 1, rate, Instant::now())
+        .is_ok()
 }
 
 /// Milliseconds since 1970.
 pub(crate) fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
 }

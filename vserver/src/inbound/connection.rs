@@ -74,7 +74,12 @@ enum Ended {
 
 impl Connection {
     /// A connection that has a seat.
-    pub(crate) fn new(server: Arc<Server>, generation: Arc<Generation>, seat: Seat, client: IpAddr) -> Connection {
+    pub(crate) fn new(
+        server: Arc<Server>,
+        generation: Arc<Generation>,
+        seat: Seat,
+        client: IpAddr,
+    ) -> Connection {
         Connection {
             server,
             generation,
@@ -113,7 +118,9 @@ impl Connection {
     }
 
     async fn handshake(&mut self, wire: Wire) -> Option<Wire> {
-        let (Wire::Plain(stream), Some(tls)) = (wire, &self.generation.server_tls) else { return None };
+        let (Wire::Plain(stream), Some(tls)) = (wire, &self.generation.server_tls) else {
+            return None;
+        };
         let failure = match timeout(HANDSHAKE, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let facts = postern_tls::Facts::of_server(stream.get_ref().1);
@@ -182,7 +189,11 @@ impl Connection {
     async fn answer(&mut self, event: Event<'_>, wire: &mut Wire) {
         match event {
             Event::Body(piece) => {
-                if let Some(incoming) = self.transaction.as_mut().and_then(|open| open.incoming.as_mut()) {
+                if let Some(incoming) = self
+                    .transaction
+                    .as_mut()
+                    .and_then(|open| open.incoming.as_mut())
+                {
                     incoming.write(piece).await;
                 }
             }
@@ -213,7 +224,8 @@ impl Connection {
             tls: self.tls.as_deref(),
         };
         if let Some(found) = self.walk.step(&attempt, ask).await {
-            self.seat.note(|said| said.login = Some(found.account.as_str().into()));
+            self.seat
+                .note(|said| said.login = Some(found.account.as_str().into()));
             self.login = Some(Box::new(found));
         }
     }
@@ -244,7 +256,10 @@ impl Connection {
 
     async fn rcpt(&mut self, mut ask: Ask<'_, Rcpt>, wire: &mut Wire) {
         let login = self.login.as_deref().map(LoggedIn::as_login);
-        let asker = Asker { client: self.client, login: login.as_ref() };
+        let asker = Asker {
+            client: self.client,
+            login: login.as_ref(),
+        };
         let reply = match decide::recipient(&self.generation, &asker, &ask) {
             Ok(_) if !self.within_rate(Counted::Recipient) => too_fast(),
             Ok(accepted) => {
@@ -276,7 +291,9 @@ impl Connection {
     fn data(&mut self, ask: Ask<'_, smtp::Data>) {
         let spool = &self.server.spool;
         let begun = spool.room().and_then(|()| Incoming::begin(spool));
-        let Some(open) = &mut self.transaction else { return };
+        let Some(open) = &mut self.transaction else {
+            return;
+        };
         match begun {
             Ok(mut incoming) => {
                 let id = incoming.id().to_string();
@@ -317,7 +334,11 @@ impl Connection {
             return;
         };
         if incoming.hops() > self.generation.definition.messages.max_hops {
-            let reply = Reply::new(554, "5.4.6", "Too many hops: the message goes round in circles");
+            let reply = Reply::new(
+                554,
+                "5.4.6",
+                "Too many hops: the message goes round in circles",
+            );
             self.track_refusal(Some(&open.sender), None, &reply.to_string());
             count(&self.server.counters.messages_refused);
             ask.refuse(reply);
@@ -369,7 +390,11 @@ impl Connection {
     fn within_rate(&self, what: Counted) -> bool {
         let messages = &self.generation.definition.messages;
         let account = self.login.as_ref().map(|login| login.account.as_str());
-        let pair = if account.is_some() { messages.account_rate } else { messages.anonymous_rate };
+        let pair = if account.is_some() {
+            messages.account_rate
+        } else {
+            messages.anonymous_rate
+        };
         let within = self.server.rates.take(self.client, account, pair, what);
         if !within {
             tracing::info!(target: "audit", server = %self.server.name, client = %self.client, account, "rate exceeded");
@@ -378,7 +403,11 @@ impl Connection {
     }
 
     fn track_acceptance(&self, id: &str, envelope: &Envelope, size: u64) {
-        let recipients: Vec<&str> = envelope.recipients.iter().map(|recipient| recipient.address.as_str()).collect();
+        let recipients: Vec<&str> = envelope
+            .recipients
+            .iter()
+            .map(|recipient| recipient.address.as_str())
+            .collect();
         let event = Tracked::Accepted {
             id,
             sender: &envelope.sender,
@@ -387,14 +416,25 @@ impl Connection {
             client: Some(self.client),
             helo: envelope.helo.as_deref(),
             login: envelope.login.as_deref(),
-            protocol: with(self.hello.as_ref(), self.tls.is_some(), self.login.is_some(), envelope.smtputf8),
+            protocol: with(
+                self.hello.as_ref(),
+                self.tls.is_some(),
+                self.login.is_some(),
+                envelope.smtputf8,
+            ),
         };
         self.server.journal.note(envelope.received, &event);
     }
 
     fn track_refusal(&self, sender: Option<&str>, recipient: Option<&str>, reply: &str) {
         let login = self.login.as_ref().map(|login| login.account.as_str());
-        let event = Tracked::Refused { client: self.client, login, sender, recipient, reply };
+        let event = Tracked::Refused {
+            client: self.client,
+            login,
+            sender,
+            recipient,
+            reply,
+        };
         self.server.journal.note(unix_ms(), &event);
     }
 }
@@ -411,14 +451,20 @@ impl Transaction {
             // RFC 3461 §5.2.7.1: an alias passes on what the sender asked for, and whom it asked it of.
             Accepted::Instead(addresses) => {
                 let orcpt = rcpt.orcpt.map_or_else(
-                    || format!("rfc822;{}", smtp::params::xtext_encode(&rcpt.recipient.to_string())),
+                    || {
+                        format!(
+                            "rfc822;{}",
+                            smtp::params::xtext_encode(&rcpt.recipient.to_string())
+                        )
+                    },
                     String::from,
                 );
-                self.recipients.extend(addresses.into_iter().map(|address| Recipient {
-                    address,
-                    notify,
-                    orcpt: Some(orcpt.clone()),
-                }));
+                self.recipients
+                    .extend(addresses.into_iter().map(|address| Recipient {
+                        address,
+                        notify,
+                        orcpt: Some(orcpt.clone()),
+                    }));
             }
         }
     }
@@ -442,7 +488,13 @@ async fn wait(
 ) -> io::Result<Woken> {
     poll_fn(|cx| {
         if let Poll::Ready(read) = wire.poll_receive(cx, session) {
-            return Poll::Ready(read.map(|count| if count == 0 { Woken::End } else { Woken::Received }));
+            return Poll::Ready(read.map(|count| {
+                if count == 0 {
+                    Woken::End
+                } else {
+                    Woken::Received
+                }
+            }));
         }
         if hang_up.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(Woken::HungUp));
@@ -460,22 +512,36 @@ async fn wait(
 }
 
 fn due(session: &Session) -> tokio::time::Instant {
-    session.deadline().unwrap_or_else(|| Instant::now() + WRITE).into()
+    session
+        .deadline()
+        .unwrap_or_else(|| Instant::now() + WRITE)
+        .into()
 }
 
 async fn write(wire: &mut Wire, bytes: &[u8]) -> io::Result<()> {
     if bytes.is_empty() {
         return Ok(());
     }
-    timeout(WRITE, wire.write_all(bytes)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    timeout(WRITE, wire.write_all(bytes))
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 fn with(hello: Option<&smtp::Hello>, secure: bool, login: bool, utf8: bool) -> &'static str {
-    protocol(hello.is_some_and(|hello| hello.extended), secure, login, utf8)
+    protocol(
+        hello.is_some_and(|hello| hello.extended),
+        secure,
+        login,
+        utf8,
+    )
 }
 
 fn too_fast() -> Reply {
-    Reply::new(451, "4.7.1", "Too much mail in too short a time, try again later")
+    Reply::new(
+        451,
+        "4.7.1",
+        "Too much mail in too short a time, try again later",
+    )
 }
 
 fn notify(asked: smtp::Notify) -> Notify {
@@ -485,5 +551,8 @@ fn notify(asked: smtp::Notify) -> Notify {
         (smtp::Notify::FAILURE, Notify::FAILURE),
         (smtp::Notify::DELAY, Notify::DELAY),
     ];
-    pairs.into_iter().filter(|(said, _)| asked.has(*said)).fold(Notify::UNSAID, |all, (_, meant)| all | meant)
+    pairs
+        .into_iter()
+        .filter(|(said, _)| asked.has(*said))
+        .fold(Notify::UNSAID, |all, (_, meant)| all | meant)
 }

@@ -16,27 +16,50 @@ const ALIAS_LIMIT: usize = 1000;
 
 /// Whether this client may connect at all.
 pub(crate) fn connection(generation: &Generation, client: IpAddr) -> Result<(), Reply> {
-    if generation.connection.decide(client, &NameFacts::NONE).allowed {
+    if generation
+        .connection
+        .decide(client, &NameFacts::NONE)
+        .allowed
+    {
         return Ok(());
     }
-    Err(Reply::new(554, "5.7.1", format!("{} Connection refused", generation.definition.general.fqdn)))
+    Err(Reply::new(
+        554,
+        "5.7.1",
+        format!("{} Connection refused", generation.definition.general.fqdn),
+    ))
 }
 
 /// The greeting for one who meets a limit.
 pub(crate) fn full(full: Full) -> Reply {
     match full {
         Full::Total => Reply::new(421, "4.3.2", "Too many connections, try again later"),
-        Full::Client => Reply::new(421, "4.3.2", "Too many connections from your address, try again later"),
+        Full::Client => Reply::new(
+            421,
+            "4.3.2",
+            "Too many connections from your address, try again later",
+        ),
     }
 }
 
 /// The greeting while the server is paused, and the last word when it stops.
 pub(crate) fn unavailable(generation: &Generation) -> Reply {
-    Reply::new(421, "4.3.2", format!("{} Service not available, try again later", generation.definition.general.fqdn))
+    Reply::new(
+        421,
+        "4.3.2",
+        format!(
+            "{} Service not available, try again later",
+            generation.definition.general.fqdn
+        ),
+    )
 }
 
 /// Whether this client may send as this sender.
-pub(crate) fn sender(generation: &Generation, login: Option<&Login<'_>>, mail: &Mail) -> Result<Verdict, Reply> {
+pub(crate) fn sender(
+    generation: &Generation,
+    login: Option<&Login<'_>>,
+    mail: &Mail,
+) -> Result<Verdict, Reply> {
     let domain;
     let parts = match &mail.sender {
         ReversePath::Null => None,
@@ -45,14 +68,21 @@ pub(crate) fn sender(generation: &Generation, login: Option<&Login<'_>>, mail: &
             Some((&*mailbox.local, domain.as_ref()))
         }
     };
-    let verdict = generation.sender.decide(&SenderQuestion { login, sender: parts });
+    let verdict = generation.sender.decide(&SenderQuestion {
+        login,
+        sender: parts,
+    });
     if verdict.allowed {
         return Ok(verdict);
     }
     Err(match verdict.reason {
         Reason::MustLogIn => Reply::new(530, "5.7.1", "Client was not authenticated"),
         Reason::NotGranted => Reply::new(550, "5.7.1", "This account may not send"),
-        Reason::ForeignAddress => Reply::new(553, "5.7.1", format!("{} is not an address of this account", mail.sender)),
+        Reason::ForeignAddress => Reply::new(
+            553,
+            "5.7.1",
+            format!("{} is not an address of this account", mail.sender),
+        ),
         Reason::AnonymousLocal => {
             Reply::new(550, "5.7.1", format!("Log in to send as {}", mail.sender))
         }
@@ -78,7 +108,11 @@ pub(crate) enum Accepted {
 }
 
 /// Whether mail is taken for this recipient, and for whom it is then.
-pub(crate) fn recipient(generation: &Generation, asker: &Asker<'_>, rcpt: &Rcpt) -> Result<Accepted, Reply> {
+pub(crate) fn recipient(
+    generation: &Generation,
+    asker: &Asker<'_>,
+    rcpt: &Rcpt,
+) -> Result<Accepted, Reply> {
     let domain;
     let (local, name) = match &rcpt.recipient {
         ForwardPath::Postmaster => ("postmaster", None),
@@ -100,7 +134,11 @@ pub(crate) fn recipient(generation: &Generation, asker: &Asker<'_>, rcpt: &Rcpt)
         (true, Reason::LocalDomain, ForwardPath::Mailbox(mailbox)) => resolve(generation, mailbox),
         (true, _, ForwardPath::Mailbox(_)) => Ok(Accepted::AsWritten),
         (true, _, ForwardPath::Postmaster) => postmaster(generation),
-        (false, Reason::BadDomain, _) => Err(Reply::new(550, "5.1.2", format!("{} has no usable domain", rcpt.recipient))),
+        (false, Reason::BadDomain, _) => Err(Reply::new(
+            550,
+            "5.1.2",
+            format!("{} has no usable domain", rcpt.recipient),
+        )),
         (false, ..) => Err(unable_to_relay(&rcpt.recipient)),
     }
 }
@@ -114,13 +152,23 @@ fn resolve(generation: &Generation, mailbox: &Mailbox) -> Result<Accepted, Reply
     let address = mailbox.to_string();
     match find(generation, mailbox) {
         Person::Known => Ok(Accepted::AsWritten),
-        Person::Unknown if generation.definition.messages.unresolved_to.is_some() => Ok(Accepted::AsWritten),
+        Person::Unknown if generation.definition.messages.unresolved_to.is_some() => {
+            Ok(Accepted::AsWritten)
+        }
         // RFC 5321 §4.5.1: mail for the postmaster of a domain served here is taken.
-        Person::Unknown if mailbox.local.eq_ignore_ascii_case("postmaster") => Ok(Accepted::AsWritten),
+        Person::Unknown if mailbox.local.eq_ignore_ascii_case("postmaster") => {
+            Ok(Accepted::AsWritten)
+        }
         Person::Unknown => Err(Reply::new(550, "5.1.1", format!("{address} User unknown"))),
         Person::Alias(names) => {
             let mut found = Vec::new();
-            follow(generation, names, domain_of(mailbox), ALIAS_DEPTH, &mut found);
+            follow(
+                generation,
+                names,
+                domain_of(mailbox),
+                ALIAS_DEPTH,
+                &mut found,
+            );
             if found.is_empty() {
                 return Err(Reply::new(550, "5.1.1", format!("{address} User unknown")));
             }
@@ -145,19 +193,35 @@ fn postmaster(generation: &Generation) -> Result<Accepted, Reply> {
 }
 
 fn find<'g>(generation: &'g Generation, mailbox: &Mailbox) -> Person<'g> {
-    let Some(name) = mailbox.domain.name() else { return Person::Known };
+    let Some(name) = mailbox.domain.name() else {
+        return Person::Known;
+    };
     let people = match generation.people.get(name) {
         Some(people) => Some(people),
         None => generation.people.get(name.to_lowercase().as_str()),
     };
-    people.map_or(Person::Known, |people| people.find(&mailbox.unquoted_local()))
+    people.map_or(Person::Known, |people| {
+        people.find(&mailbox.unquoted_local())
+    })
 }
 
 /// Follows other names to the end; a name that leads back, or nowhere, is left out.
-fn follow(generation: &Generation, names: &[String], domain: &str, depth: u8, found: &mut Vec<String>) {
+fn follow(
+    generation: &Generation,
+    names: &[String],
+    domain: &str,
+    depth: u8,
+    found: &mut Vec<String>,
+) {
     for name in names {
-        let whole = if name.contains('@') { name.clone() } else { format!("{name}@{domain}") };
-        let Ok(mailbox) = Mailbox::parse(&whole, true) else { continue };
+        let whole = if name.contains('@') {
+            name.clone()
+        } else {
+            format!("{name}@{domain}")
+        };
+        let Ok(mailbox) = Mailbox::parse(&whole, true) else {
+            continue;
+        };
         match find(generation, &mailbox) {
             Person::Alias(more) if depth > 0 && !more.iter().any(|other| other == name) => {
                 follow(generation, more, domain_of(&mailbox), depth - 1, found);

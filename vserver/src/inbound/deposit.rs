@@ -33,7 +33,13 @@ impl Incoming {
     /// Begins a message; its id is known from here on.
     pub(crate) fn begin(spool: &Spool) -> Result<Incoming, Error> {
         let deposit = spool.deposit()?;
-        Ok(Incoming { id: deposit.id(), deposit: Some(deposit), held: Vec::new(), hops: HopCount::default(), failure: None })
+        Ok(Incoming {
+            id: deposit.id(),
+            deposit: Some(deposit),
+            held: Vec::new(),
+            hops: HopCount::default(),
+            failure: None,
+        })
     }
 
     /// Its id.
@@ -67,7 +73,11 @@ impl Incoming {
     }
 
     /// Puts it on disk together with its envelope. Returns once it is there.
-    pub(crate) async fn commit(mut self, spool: &Spool, envelope: &Arc<Envelope>) -> Result<Committed, Error> {
+    pub(crate) async fn commit(
+        mut self,
+        spool: &Spool,
+        envelope: &Arc<Envelope>,
+    ) -> Result<Committed, Error> {
         if !self.held.is_empty() {
             self.write_held().await;
         }
@@ -83,14 +93,18 @@ impl Incoming {
     }
 
     fn write_now(&mut self, piece: &[u8]) {
-        let Some(deposit) = &mut self.deposit else { return };
+        let Some(deposit) = &mut self.deposit else {
+            return;
+        };
         if let Err(error) = deposit.write(piece) {
             self.fail(error);
         }
     }
 
     async fn write_held(&mut self) {
-        let Some(mut deposit) = self.deposit.take() else { return };
+        let Some(mut deposit) = self.deposit.take() else {
+            return;
+        };
         let mut held = std::mem::take(&mut self.held);
         let written = spawn_blocking(move || {
             let result = deposit.write(&held);
@@ -122,6 +136,10 @@ impl Incoming {
 pub(crate) fn refusal(error: &Error) -> Reply {
     match error {
         Error::Full => Reply::new(452, "4.3.1", "Insufficient system storage, try again later"),
-        _ => Reply::new(451, "4.3.0", "The message could not be stored, try again later"),
+        _ => Reply::new(
+            451,
+            "4.3.0",
+            "The message could not be stored, try again later",
+        ),
     }
 }

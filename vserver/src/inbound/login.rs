@@ -54,7 +54,11 @@ impl Walk {
     }
 
     /// Answers one step. The account, once the exchange has succeeded.
-    pub(crate) async fn step(&mut self, attempt: &Attempt<'_>, ask: Ask<'_, AuthStep>) -> Option<LoggedIn> {
+    pub(crate) async fn step(
+        &mut self,
+        attempt: &Attempt<'_>,
+        ask: Ask<'_, AuthStep>,
+    ) -> Option<LoggedIn> {
         let Ok(mechanism) = ask.mechanism.parse::<Mechanism>() else {
             ask.refuse(Reply::new(504, "5.5.4", "Unrecognized authentication type"));
             return None;
@@ -92,15 +96,29 @@ impl Walk {
 }
 
 impl Attempt<'_> {
-    async fn check(&self, mechanism: Mechanism, want: Want, ask: Ask<'_, AuthStep>) -> Option<LoggedIn> {
-        let Want::Password { authzid, authcid, password } = want;
+    async fn check(
+        &self,
+        mechanism: Mechanism,
+        want: Want,
+        ask: Ask<'_, AuthStep>,
+    ) -> Option<LoggedIn> {
+        let Want::Password {
+            authzid,
+            authcid,
+            password,
+        } = want;
         if authzid.is_some_and(|other| !other.eq_ignore_ascii_case(&authcid)) {
             return self.refuse(mechanism, &authcid, "asks to act as somebody else", ask);
         }
         let guesses = &self.server.guesses;
         let rule = self.generation.definition.authentication.lockout;
         if rule.is_some() && guesses.locked(&authcid, self.client) {
-            return self.refuse(mechanism, &authcid, "locked out after too many wrong passwords", ask);
+            return self.refuse(
+                mechanism,
+                &authcid,
+                "locked out after too many wrong passwords",
+                ask,
+            );
         }
         let digest = guesses.key.hash_one(password.expose());
         match self.generation.accounts.check(&authcid, password).await {
@@ -108,14 +126,21 @@ impl Attempt<'_> {
                 guesses.right(&authcid);
                 self.log(mechanism, &found.account, "accepted", "");
                 count(&self.server.counters.logins_accepted);
-                ask.accept(AuthAnswer::Success { identity: found.account.clone() });
+                ask.accept(AuthAnswer::Success {
+                    identity: found.account.clone(),
+                });
                 Some(found)
             }
             Ok(None) => {
                 if let Some(rule) = rule {
                     guesses.wrong(&authcid, self.client, digest, rule);
                 }
-                self.refuse(mechanism, &authcid, "unknown account or wrong password", ask)
+                self.refuse(
+                    mechanism,
+                    &authcid,
+                    "unknown account or wrong password",
+                    ask,
+                )
             }
             Err(unavailable) => {
                 self.log(mechanism, &authcid, "unavailable", &unavailable.to_string());
@@ -125,7 +150,13 @@ impl Attempt<'_> {
         }
     }
 
-    fn refuse(&self, mechanism: Mechanism, account: &str, why: &str, ask: Ask<'_, AuthStep>) -> Option<LoggedIn> {
+    fn refuse(
+        &self,
+        mechanism: Mechanism,
+        account: &str,
+        why: &str,
+        ask: Ask<'_, AuthStep>,
+    ) -> Option<LoggedIn> {
         self.log(mechanism, account, "refused", why);
         count(&self.server.counters.logins_refused);
         ask.refuse(unsuccessful());
@@ -163,8 +194,12 @@ impl Guesses {
 
     fn locked(&self, account: &str, client: IpAddr) -> bool {
         let now = Instant::now();
-        lock(&self.accounts).locked(&account.to_lowercase(), now).is_some()
-            || lock(&self.clients).locked(&ClientKey::from(client), now).is_some()
+        lock(&self.accounts)
+            .locked(&account.to_lowercase(), now)
+            .is_some()
+            || lock(&self.clients)
+                .locked(&ClientKey::from(client), now)
+                .is_some()
     }
 
     fn wrong(&self, account: &str, client: IpAddr, digest: u64, rule: LockoutRule) {

@@ -32,7 +32,14 @@ impl Trace<'_> {
     /// The header, folded, ended by CRLF.
     pub(crate) fn header(&self) -> String {
         let mut line = String::with_capacity(256);
-        let _ = write!(line, "Received: from {} ({})\r\n\tby {} with {}", self.helo, Literal(self.client), self.fqdn, self.protocol);
+        let _ = write!(
+            line,
+            "Received: from {} ({})\r\n\tby {} with {}",
+            self.helo,
+            Literal(self.client),
+            self.fqdn,
+            self.protocol
+        );
         if let Some(tls) = self.tls {
             let _ = write!(line, " ({tls})");
         }
@@ -77,7 +84,9 @@ impl std::fmt::Display for Literal {
 /// Appends the time as RFC 5322 §3.3 writes it, in UTC.
 pub(crate) fn push_date(out: &mut String, time: i64) {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let (days, second) = (time.div_euclid(86_400), time.rem_euclid(86_400));
     let (year, month, day) = civil(days);
     let _ = write!(
@@ -101,8 +110,16 @@ fn civil(days: i64) -> (i64, usize, i64) {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (year + era * 400 + i64::from(month <= 2), usize::try_from(month).unwrap_or(1), day)
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    (
+        year + era * 400 + i64::from(month <= 2),
+        usize::try_from(month).unwrap_or(1),
+        day,
+    )
 }
 
 /// Counts the `Received:` fields of a message as it streams by; stops looking at the end of the header section.
@@ -145,7 +162,9 @@ impl HopCount {
         let matched = match self.line {
             LineSoFar::Body => return &[],
             LineSoFar::Other => {
-                let Some(end) = memchr(b'\n', piece) else { return &[] };
+                let Some(end) = memchr(b'\n', piece) else {
+                    return &[];
+                };
                 self.line = LineSoFar::Start;
                 return &piece[end + 1..];
             }

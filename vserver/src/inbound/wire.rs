@@ -33,7 +33,11 @@ pub(crate) enum Wire {
 
 impl Wire {
     /// Reads what is there into `session`; 0 at the end of the stream.
-    pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>, session: &mut Session) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+    ) -> Poll<io::Result<usize>> {
         BUFFER.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             let read = match self {

@@ -32,12 +32,20 @@ fn rcpt(address: &str) -> Rcpt {
         "postmaster" => ForwardPath::Postmaster,
         address => ForwardPath::Mailbox(address.parse().unwrap()),
     };
-    Rcpt { recipient, source_route: false, notify: Notify::default(), orcpt: None }
+    Rcpt {
+        recipient,
+        source_route: false,
+        notify: Notify::default(),
+        orcpt: None,
+    }
 }
 
 fn asked(client: &str, address: &str) -> Result<Accepted, String> {
     let generation = generation_of(DEFINITION);
-    let asker = Asker { client: client.parse().unwrap(), login: None };
+    let asker = Asker {
+        client: client.parse().unwrap(),
+        login: None,
+    };
     recipient(&generation, &asker, &rcpt(address)).map_err(|reply| reply.to_string())
 }
 
@@ -47,24 +55,58 @@ fn recipients_are_taken_or_refused_by_the_order_of_definition() {
     for (client, address, answer) in [
         (outside, "alice@example.com", Ok(Accepted::AsWritten)),
         (outside, "ALICE@Example.COM", Ok(Accepted::AsWritten)),
-        (outside, "nobody@example.com", Err("550 5.1.1 nobody@example.com User unknown")),
+        (
+            outside,
+            "nobody@example.com",
+            Err("550 5.1.1 nobody@example.com User unknown"),
+        ),
         (outside, "postmaster@example.com", Ok(Accepted::AsWritten)),
-        (outside, "postmaster", Ok(Accepted::Instead(vec!["postmaster@example.com".to_owned()]))),
-        (outside, "x@example.net", Err("550 5.7.1 Unable to relay for x@example.net")),
+        (
+            outside,
+            "postmaster",
+            Ok(Accepted::Instead(vec!["postmaster@example.com".to_owned()])),
+        ),
+        (
+            outside,
+            "x@example.net",
+            Err("550 5.7.1 Unable to relay for x@example.net"),
+        ),
         ("192.0.2.9", "x@example.net", Ok(Accepted::AsWritten)),
-        ("192.0.2.9", "nobody@example.com", Err("550 5.1.1 nobody@example.com User unknown")),
-        (outside, "x%example.net@example.com", Err("550 5.7.1 Unable to relay for x%example.net@example.com")),
+        (
+            "192.0.2.9",
+            "nobody@example.com",
+            Err("550 5.1.1 nobody@example.com User unknown"),
+        ),
+        (
+            outside,
+            "x%example.net@example.com",
+            Err("550 5.7.1 Unable to relay for x%example.net@example.com"),
+        ),
     ] {
-        assert_eq!(asked(client, address), answer.map_err(str::to_owned), "{client} {address}");
+        assert_eq!(
+            asked(client, address),
+            answer.map_err(str::to_owned),
+            "{client} {address}"
+        );
     }
 }
 
 #[test]
 fn other_names_lead_to_those_who_are_there() {
     let to = |address| asked("198.51.100.1", address);
-    let instead = |names: &[&str]| Ok(Accepted::Instead(names.iter().map(|&name| name.to_owned()).collect()));
-    assert_eq!(to("sales@example.com"), instead(&["alice@example.com", "carol@example.net"]));
-    assert_eq!(to("all@example.com"), instead(&["alice@example.com", "carol@example.net", "bob@example.com"]));
+    let instead = |names: &[&str]| {
+        Ok(Accepted::Instead(
+            names.iter().map(|&name| name.to_owned()).collect(),
+        ))
+    };
+    assert_eq!(
+        to("sales@example.com"),
+        instead(&["alice@example.com", "carol@example.net"])
+    );
+    assert_eq!(
+        to("all@example.com"),
+        instead(&["alice@example.com", "carol@example.net", "bob@example.com"])
+    );
     assert_eq!(to("loop@example.com"), instead(&["loop@example.com"]));
 }
 
@@ -73,5 +115,8 @@ fn the_connection_list_is_asked() {
     let generation = generation_of(DEFINITION);
     assert!(connection(&generation, "198.51.100.1".parse().unwrap()).is_ok());
     let refused = connection(&generation, "203.0.113.7".parse().unwrap()).unwrap_err();
-    assert_eq!(refused.to_string(), "554 5.7.1 mx.example.com Connection refused");
+    assert_eq!(
+        refused.to_string(),
+        "554 5.7.1 mx.example.com Connection refused"
+    );
 }
