@@ -6,8 +6,10 @@
 //! | `outbound/scheduler.rs` | what is due, and who may carry how much (a value) |
 //! | `outbound/judge.rs` | outcomes → status, next try, notices owed (a value) |
 //! | `outbound/sort.rs` | due messages read and routed by the current generation |
-//! | `outbound/attempt.rs` | messages to one destination |
-//! | `outbound/settle.rs` | outcomes written down, notices sent, badmail kept |
+//! | `outbound/attempt.rs` | messages to one destination over connections |
+//! | `outbound/mailboxes.rs` | messages to mailboxes on this host |
+//! | `outbound/settle.rs` | outcomes written down |
+//! | `outbound/report.rs` | notices sent, badmail kept |
 //! | `outbound/desk.rs` | what an operator sees and orders |
 //!
 //! Every part of a message that is out of the queue's hands comes back as an outcome: nothing is forgotten but by the
@@ -21,6 +23,8 @@ mod judge;
 mod scheduler;
 
 mod attempt;
+mod mailboxes;
+mod report;
 mod settle;
 mod sort;
 

@@ -1,4 +1,4 @@
-//! Messages to one destination: a carrier opens a connection, and carries what its lane has; or writes mailboxes.
+//! Messages to one destination: a carrier opens a connection, and carries what its lane has.
 //!
 //! ```text
 //! reach ─▶ connected ─▶ messages … ─┬ no more: rest a moment, be called, or say QUIT and leave
@@ -8,12 +8,10 @@
 //!
 //! Never: a decision on what an outcome means for the message; a lane's state.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use postern_delivery::maildir::{self, Letter, Template};
 use postern_delivery::route::{End, Way};
 use postern_delivery::{Answer, Connection, Delivery, Feed, Outcome, Parcel, Rest, hosts};
 use postern_spool::{Error, Message, QueueId, RecipientStatus, Status};
@@ -21,18 +19,16 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::Core;
 use super::judge::ms;
 use super::scheduler::{Fall, Leisure, Part, Start, Ticket, Unsorted};
 use super::settle::Attempt;
+use super::{Core, mailboxes};
 use crate::server::unix_ms;
 
 /// A connection with nothing to carry is kept this long.
 const REST: Duration = Duration::from_secs(3);
 /// After so many connections in a row that broke without a delivery the destination counts as unreachable.
 const BREAKS: u32 = 3;
-/// Mailbox files written before their folders are synced.
-const MAILDIR_BATCH: usize = 32;
 /// A message that came into its lane since (ms) is still in the page cache: reading it does not block.
 const FRESH: u64 = 30_000;
 /// When a destination turns out unreachable, so many of its messages have that written down; the others wait untried.
@@ -52,7 +48,7 @@ pub(super) struct Tag {
 /// Serves a lane until there is nothing more to do there.
 pub(super) async fn carry(core: Arc<Core>, start: Start) {
     match &start.way.end {
-        End::Maildir(template) => mailboxes(core, &start, template).await,
+        End::Maildir(template) => mailboxes::write(core, &start, template).await,
         _ => {
             let feed = LaneFeed {
                 local: start.way.local,
@@ -284,7 +280,7 @@ impl Feed for LaneFeed {
 
 impl Core {
     /// Waits while many outcomes are being written down: they hold messages in memory.
-    async fn settled_enough(&self) {
+    pub(super) async fn settled_enough(&self) {
         loop {
             let quieter = self.quieter.notified();
             if self.settling.load(Ordering::Acquire) < UNSETTLED {
@@ -306,7 +302,7 @@ impl Core {
     }
 
     /// The message and the recipients meant by a ticket; `None` if there is nothing to try, which is then seen to.
-    fn usable(
+    pub(super) fn usable(
         self: &Arc<Core>,
         ticket: &Ticket,
         message: Result<Option<Message>, Error>,
@@ -407,101 +403,4 @@ async fn tell(core: Arc<Core>, told: Vec<Ticket>, outcome: Outcome, local: bool)
         }
     }
     core.settled();
-}
-
-/// Writes mailboxes, a batch at a time, on a thread that may wait for the disk.
-async fn mailboxes(core: Arc<Core>, start: &Start, template: &Template) {
-    let (lane, serial) = (&start.lane, start.serial);
-    core.lock().connected(lane, serial);
-    loop {
-        core.settled_enough().await;
-        let now = unix_ms();
-        let tickets = core.change(|queue, todo| {
-            let mut tickets = Vec::new();
-            while tickets.len() < MAILDIR_BATCH {
-                match queue.take(lane, serial, now, todo) {
-                    Some(ticket) => tickets.push(ticket),
-                    None => break,
-                }
-            }
-            tickets
-        });
-        if tickets.is_empty() {
-            break;
-        }
-        let begun = Instant::now();
-        let (writer, template) = (Arc::clone(&core), template.clone());
-        let Ok(attempts) = spawn_blocking(move || write_batch(&writer, &template, tickets)).await
-        else {
-            break;
-        };
-        let each = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
-            / attempts.len().max(1) as u64;
-        for attempt in attempts {
-            core.lock().worked(lane, serial, now, each);
-            core.settle_later(attempt);
-        }
-    }
-    core.change(|queue, todo| queue.leave(lane, serial, true, unix_ms(), todo));
-    core.quieter.notify_waiters();
-}
-
-/// Blocks.
-fn write_batch(core: &Arc<Core>, template: &Template, tickets: Vec<Ticket>) -> Vec<Attempt> {
-    let read = tickets.into_iter().filter_map(|ticket| {
-        let (message, places) = core.usable(&ticket, core.parts.spool.claim(ticket.id))?;
-        let Message {
-            id,
-            envelope,
-            status,
-            body,
-        } = message;
-        Some((
-            id,
-            envelope,
-            status,
-            RefCell::new(body),
-            places,
-            ticket.part,
-        ))
-    });
-    let read: Vec<_> = read.collect();
-    let tag = format!(
-        "{}.{}",
-        core.name(),
-        core.parts.generation.load().definition.general.fqdn
-    );
-    let mut letters = Vec::new();
-    for (id, envelope, _, body, places, _) in &read {
-        for place in places {
-            let Some(recipient) = envelope.recipients.get(*place) else {
-                continue;
-            };
-            letters.push(Letter {
-                name: maildir::unique_name(envelope.received, &id.to_string(), *place, &tag),
-                sender: &envelope.sender,
-                address: &recipient.address,
-                kind: envelope.body,
-                body,
-            });
-        }
-    }
-    let mut outcomes = maildir::deliver(template, &letters).into_iter();
-    let finished = read
-        .into_iter()
-        .map(|(id, envelope, status, body, places, part)| {
-            let outcomes: Vec<Outcome> = outcomes.by_ref().take(places.len()).collect();
-            let message = Message {
-                id,
-                envelope,
-                status,
-                body: body.into_inner(),
-            };
-            Attempt {
-                part,
-                local: Some(true),
-                ..Attempt::new(message, places, outcomes)
-            }
-        });
-    finished.collect()
 }

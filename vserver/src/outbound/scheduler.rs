@@ -10,7 +10,11 @@
 //! them. A lane grows by a carrier when its oldest message has waited long enough, never faster than it doubles. When
 //! no host of a destination can be reached its lane is shut for a while and its messages stay in it untried.
 //!
+//! Longer than most files: one value, whose methods keep one another's promises.
+//!
 //! Never: I/O, a clock, a task; whoever holds the queue follows the [`Todo`] after letting go of it.
+
+mod lane;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -18,29 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_delivery::Outcome;
-use postern_delivery::route::{Choice, End, Way};
+use postern_delivery::route::{Choice, Way};
 use postern_spool::{QueueId, Status};
 use tokio::sync::Notify;
 
-/// A lane whose oldest message has waited so long (ms) wants another carrier.
-const GROW_AFTER: u64 = 20;
-/// A further resting carrier is called when so many messages wait for each one called before.
-const PER_CALL: usize = 8;
-/// A connection that needs less than this (ms) a message is quick: more connections would not make its lane quicker.
-const QUICK: u32 = 25;
-/// So many carriers suffice for a quick lane.
-const QUICK_CARRIERS: u32 = 8;
-/// Threads that write mailboxes for one template; they share the disk's syncs.
-const MAILDIR_WRITERS: u32 = 4;
-/// A lane that worked until just now is tried again this soon (ms, doubled each time) before the schedule begins: a next
-/// hop that is restarted should not hold mail up for ten minutes.
-const GLITCH: u64 = 1000;
-/// So often.
-const GLITCHES: u32 = 3;
-/// After so many messages a lane whose limit was lowered may try one carrier more.
-const RECOVERY: u32 = 64;
-/// A lane counts as having worked until just now if it did within this (ms).
-const JUST_NOW: u64 = 60_000;
+pub(super) use lane::{Fall, interval};
+use lane::{GLITCHES, JUST_NOW, Lane, PER_CALL, RECOVERY};
 
 /// Which recipients of a message are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,36 +85,6 @@ pub(super) struct Split {
     pub(super) out: Vec<bool>,
     /// How often each was tried.
     pub(super) tries: Vec<u32>,
-}
-
-/// A destination with messages.
-#[derive(Debug)]
-pub(super) struct Lane {
-    serial: u64,
-    way: Arc<Way>,
-    ready: VecDeque<Ticket>,
-    /// Tasks that serve it.
-    carriers: u32,
-    /// Of these, not connected yet.
-    opening: u32,
-    /// Of these, with a connection and nothing to do; the last one to rest is called first.
-    resting: Vec<Arc<Notify>>,
-    /// Called, and not yet at work.
-    called: u32,
-    /// Carriers at once: as the definition says, or fewer where the other side took no more.
-    limit: u32,
-    most: u32,
-    /// Messages delivered since the limit was last changed.
-    good: u32,
-    /// Milliseconds a message takes on a connection, on average.
-    pace: u32,
-    /// Failures in a row: those soon after it worked, and those of the schedule.
-    glitches: u32,
-    failures: u32,
-    worked: u64,
-    shut_until: u64,
-    shut_by: Option<Outcome>,
-    starved: bool,
 }
 
 /// A carrier to be started.
@@ -237,29 +194,7 @@ impl Queue {
 
     fn new_lane(&mut self, way: Arc<Way>) -> Lane {
         self.serial += 1;
-        let limit = match &way.end {
-            End::Maildir(_) => MAILDIR_WRITERS,
-            _ => way.limit.unwrap_or(self.bounds.per_lane).max(1),
-        };
-        Lane {
-            serial: self.serial,
-            way,
-            ready: VecDeque::new(),
-            carriers: 0,
-            opening: 0,
-            resting: Vec::new(),
-            called: 0,
-            limit,
-            most: limit,
-            good: 0,
-            pace: 0,
-            glitches: 0,
-            failures: 0,
-            worked: 0,
-            shut_until: 0,
-            shut_by: None,
-            starved: false,
-        }
+        Lane::new(self.serial, way, self.bounds.per_lane)
     }
 
     /// Sees to it that the lane has the carriers it should have.
@@ -540,7 +475,7 @@ impl Queue {
     }
 
     /// A batch to sort; an empty one ends the sorting.
-    pub(super) fn to_sort(&mut self, most: usize) -> Vec<Unsorted> {
+    pub(super) fn take_unsorted(&mut self, most: usize) -> Vec<Unsorted> {
         let count = if self.stopping {
             0
         } else {
@@ -664,69 +599,6 @@ impl Queue {
     }
 }
 
-/// How a lane came to be without a connection.
-#[derive(Debug)]
-pub(super) struct Fall<'a> {
-    /// What it means for its messages.
-    pub(super) outcome: &'a Outcome,
-    /// Whether there had been a connection.
-    pub(super) connected: bool,
-    /// So many messages are told at once; the others wait untried.
-    pub(super) most: usize,
-}
-
-impl Lane {
-    /// Carriers with a connection.
-    fn at_work(&self) -> u32 {
-        self.carriers.saturating_sub(self.opening)
-    }
-
-    /// Shuts it; returns for how long (ms).
-    fn shut(&mut self, outcome: &Outcome, glitch: bool, retry: &[Duration], now: u64) -> u64 {
-        let wait = if glitch {
-            self.glitches += 1;
-            GLITCH << (self.glitches - 1)
-        } else {
-            self.failures += 1;
-            interval(retry, self.failures - 1)
-        };
-        self.shut_until = now + wait;
-        self.shut_by = Some(outcome.clone());
-        wait
-    }
-
-    fn draw(&mut self, most: usize, must: impl Fn(&Ticket) -> bool) -> Vec<Ticket> {
-        let mut drawn = Vec::new();
-        let mut kept = VecDeque::new();
-        for ticket in self.ready.drain(..) {
-            if drawn.len() < most || must(&ticket) {
-                drawn.push(ticket);
-            } else {
-                kept.push_back(ticket);
-            }
-        }
-        self.ready = kept;
-        drawn
-    }
-
-    fn wants_carrier(&self, now: u64) -> bool {
-        if self.carriers == 0 {
-            return true;
-        }
-        // After a failure one carrier finds out whether the destination is back.
-        let cap = match (self.failures + self.glitches, self.pace < QUICK) {
-            (1.., _) => 1,
-            (0, true) => self.limit.min(QUICK_CARRIERS),
-            (0, false) => self.limit,
-        };
-        let waited = self
-            .ready
-            .front()
-            .is_some_and(|ticket| ticket.since + GROW_AFTER <= now);
-        self.carriers < cap && self.opening < self.at_work().max(1) && waited
-    }
-}
-
 impl Entry {
     /// Marks the recipients of a part as no longer out.
     pub(super) fn come_back(&mut self, part: &Part) {
@@ -740,18 +612,6 @@ impl Entry {
             }),
         }
     }
-}
-
-/// The wait (ms) before the try after `tries` tries.
-pub(super) fn interval(retry: &[Duration], tries: u32) -> u64 {
-    let place = (tries as usize).min(retry.len().saturating_sub(1));
-    let wait = retry
-        .get(place)
-        .copied()
-        .unwrap_or(Duration::from_secs(600));
-    u64::try_from(wait.as_millis())
-        .unwrap_or(u64::MAX / 4)
-        .max(1)
 }
 
 #[cfg(test)]

@@ -8,31 +8,22 @@
 //!
 //! Never: an attempt.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
 
-use postern_delivery::notice::{self, Action, Notice, Report};
+use postern_delivery::notice::Action;
 use postern_delivery::{Handed, Outcome};
-use postern_spool::{
-    Body, Deposit, Envelope, Error, LastTry, Message, Notify, QueueId, Recipient, RecipientStatus,
-    Settlement, Status,
-};
-use postern_track::{Event, Notice as Tracked};
+use postern_spool::{LastTry, Message, Notify, RecipientStatus, Settlement, Status};
+use postern_track::Event;
 use tokio::task::spawn_blocking;
 
 use super::Core;
-use super::judge::{Judgement, Owed, Times, Tried, ms};
+use super::judge::{Judgement, Owed, Times, Tried};
 use super::scheduler::{Part, Queue, Todo};
 use crate::server::unix_ms;
 
 /// A notice that could not be stored is tried again after this (ms).
 const NOTICE_RETRY: u64 = 60_000;
-/// A body is copied into a report in pieces of this size.
-const PIECE: usize = 64 * 1024;
 
 /// A message, or a part of it, that was tried.
 pub(super) struct Attempt {
@@ -46,17 +37,6 @@ pub(super) struct Attempt {
     pub(super) local: Option<bool>,
     /// The protocol version, if it went in TLS.
     pub(super) tls: Option<Arc<str>>,
-}
-
-/// Why a notice could not be kept.
-#[derive(Debug, thiserror::Error)]
-enum NoticeError {
-    #[error("{0}")]
-    Spool(#[from] Error),
-    #[error("{0}")]
-    Read(#[from] io::Error),
-    #[error("the spool is closing")]
-    Closing,
 }
 
 impl Attempt {
@@ -328,147 +308,6 @@ impl Core {
             self.parts.journal.note(now, &event);
         }
     }
-
-    /// Deposits a notice about some recipients, and puts it on its way. Blocks until it is on disk.
-    fn send_notice(
-        self: &Arc<Core>,
-        message: &mut Message,
-        kind: Action,
-        group: &[&Owed],
-    ) -> Result<(), NoticeError> {
-        self.deposit_notice(message, kind, group).map(|notice_id| {
-            self.counts.notices.fetch_add(1, Ordering::Relaxed);
-            let event = Event::Noticed {
-                id: &message.id.to_string(),
-                notice: match kind {
-                    Action::Failed => Tracked::Failure,
-                    Action::Delayed => Tracked::Delay,
-                    Action::Delivered | Action::Relayed => Tracked::Success,
-                },
-                notice_id: &notice_id.to_string(),
-                recipient: &message.envelope.sender,
-            };
-            self.parts.journal.note(unix_ms(), &event);
-        })
-    }
-
-    fn deposit_notice(
-        self: &Arc<Core>,
-        message: &mut Message,
-        kind: Action,
-        group: &[&Owed],
-    ) -> Result<QueueId, NoticeError> {
-        let definition = Arc::clone(&self.parts.generation.load().definition);
-        let now = unix_ms();
-        let header = notice::header_of(&mut message.body)?;
-        let mut deposit = self.parts.spool.deposit()?;
-        let replies: Vec<String> = group.iter().map(|owed| owed.answer.to_string()).collect();
-        let reports: Vec<Report<'_>> = group
-            .iter()
-            .zip(&replies)
-            .filter_map(|(owed, reply)| {
-                let recipient = message.envelope.recipients.get(owed.place)?;
-                let host = &*owed.answer.host;
-                Some(Report {
-                    recipient,
-                    action: owed.action,
-                    status: owed.status,
-                    host,
-                    reply,
-                    tried: Some(now),
-                })
-            })
-            .collect();
-        let composed = notice::compose(&Notice {
-            fqdn: &definition.general.fqdn,
-            id: &deposit.id().to_string(),
-            about: &message.id.to_string(),
-            envelope: &message.envelope,
-            now,
-            expires: message
-                .envelope
-                .received
-                .saturating_add(ms(definition.delivery.expire)),
-            reports: &reports,
-            header: &header,
-            boundary: &notice::boundary(),
-        });
-        deposit.write(&composed.head)?;
-        if composed.whole {
-            copy(&mut message.body, &mut deposit)?;
-        }
-        deposit.write(&composed.tail)?;
-        let to = |address: &str| Recipient {
-            notify: Notify::NEVER,
-            ..Recipient::new(address)
-        };
-        let copy_to = definition
-            .messages
-            .ndr_copy_to
-            .as_deref()
-            .filter(|_| kind == Action::Failed);
-        let recipients = std::iter::once(message.envelope.sender.as_str())
-            .chain(copy_to)
-            .map(to)
-            .collect();
-        let envelope = Envelope {
-            body: composed.body,
-            smtputf8: composed.smtputf8,
-            ..Envelope::new("", recipients, now)
-        };
-        let id = self.commit(deposit, &envelope)?;
-        self.accepted(id, &envelope);
-        Ok(id)
-    }
-
-    fn commit(&self, deposit: Deposit, envelope: &Envelope) -> Result<QueueId, NoticeError> {
-        let (done, committed) = mpsc::channel();
-        self.parts.spool.commit(deposit, envelope, move |result| {
-            // Nobody waiting any more: the process is ending.
-            let _ = done.send(result);
-        });
-        Ok(committed.recv().map_err(|_| NoticeError::Closing)??.id)
-    }
-
-    /// Keeps a message that cannot be delivered and has no sender to tell: `badmail/ID.eml`, and the reason beside it.
-    fn keep_badmail(&self, message: &mut Message, bad: &[Owed]) -> io::Result<()> {
-        let folder = self.parts.state.join("badmail");
-        match fs::DirBuilder::new().mode(0o700).create(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        let id = message.id.to_string();
-        let envelope = &message.envelope;
-        let reasons: Vec<_> = bad
-            .iter()
-            .map(|bad| {
-                let recipient = envelope.recipients.get(bad.place).map(|recipient| recipient.address.as_str());
-                serde_json::json!({ "recipient": recipient, "host": &*bad.answer.host, "reply": bad.answer.to_string() })
-            })
-            .collect();
-        let reason = serde_json::json!({
-            "id": id, "received": envelope.received, "kept": unix_ms(), "sender": envelope.sender, "failed": reasons,
-        });
-        write_file(&folder.join(format!("{id}.eml")), &mut message.body)?;
-        write_file(
-            &folder.join(format!("{id}.json")),
-            &mut Body::Inline(format!("{reason:#}\n").into_bytes()),
-        )?;
-        File::open(&folder)?.sync_all()?;
-        self.counts.badmail.fetch_add(1, Ordering::Relaxed);
-        let why = bad
-            .first()
-            .map(|bad| bad.answer.to_string())
-            .unwrap_or_default();
-        self.parts.journal.note(
-            unix_ms(),
-            &Event::Badmail {
-                id: &id,
-                reply: &why,
-            },
-        );
-        Ok(())
-    }
 }
 
 impl Queue {
@@ -528,38 +367,4 @@ impl Queue {
             .map_or(0, |entry| entry.next);
         Some(Settlement::Keep(kept))
     }
-}
-
-fn copy(body: &mut Body, deposit: &mut Deposit) -> Result<(), NoticeError> {
-    match body {
-        Body::Inline(bytes) => deposit.write(bytes)?,
-        Body::File(file) => {
-            file.rewind();
-            let mut piece = vec![0; PIECE];
-            loop {
-                match file.read(&mut piece)? {
-                    0 => break,
-                    count => deposit.write(&piece[..count])?,
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn write_file(path: &Path, body: &mut Body) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    match body {
-        Body::Inline(bytes) => file.write_all(bytes)?,
-        Body::File(body) => {
-            body.rewind();
-            io::copy(body, &mut file)?;
-        }
-    }
-    file.sync_all()
 }

@@ -24,7 +24,7 @@ const UNREADABLE: u64 = 60_000;
 /// Sorts until there is nothing to sort.
 pub(super) async fn sort(core: Arc<Core>) {
     loop {
-        let batch = core.lock().to_sort(BATCH);
+        let batch = core.lock().take_unsorted(BATCH);
         if batch.is_empty() {
             return;
         }

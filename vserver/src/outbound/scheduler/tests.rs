@@ -6,6 +6,7 @@ use postern_delivery::Answer;
 use postern_delivery::route::{Mx, Table};
 use postern_smtp::EnhancedCode;
 
+use super::lane::{GROW_AFTER, QUICK_CARRIERS};
 use super::*;
 
 const MINUTE: u64 = 60_000;
@@ -343,9 +344,9 @@ fn waiting_messages_are_sorted_when_due_and_only_once() {
     play.queue.wait(id, START + 2 * MINUTE, &mut todo);
     assert_eq!(play.tick(START).0, Some(START + MINUTE));
     assert!(play.tick(START + MINUTE).1.sort);
-    assert_eq!(play.queue.to_sort(10).len(), 1);
+    assert_eq!(play.queue.take_unsorted(10).len(), 1);
     play.tick(START + 2 * MINUTE);
-    assert!(play.queue.to_sort(10).is_empty());
+    assert!(play.queue.take_unsorted(10).is_empty());
 }
 
 #[test]
@@ -359,7 +360,7 @@ fn a_new_generation_sorts_everything_anew_and_sends_old_carriers_away() {
     let bounds = play.queue.bounds.clone();
     play.queue.renew(bounds, &mut todo);
     assert!(todo.sort);
-    assert_eq!(play.queue.to_sort(10).len(), 1);
+    assert_eq!(play.queue.take_unsorted(10).len(), 1);
     assert_eq!(play.take(&carrier, START).0, None);
     assert!(!play.queue.goes_on("a.test", carrier.serial));
     play.leave(&carrier, true, START);
@@ -383,7 +384,7 @@ fn withdrawn_messages_are_in_nobodys_hands() {
         ),
         (0, 0)
     );
-    assert!(play.queue.to_sort(10).is_empty());
+    assert!(play.queue.take_unsorted(10).is_empty());
 }
 
 #[test]
