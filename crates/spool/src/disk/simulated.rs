@@ -303,16 +303,25 @@ impl World {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// What is used: files that have a name now, or are open.
     fn used(&self) -> u64 {
-        self.files
+        let named: BTreeSet<u64> = self
+            .folders
             .values()
-            .map(|inode| (inode.live.len() as u64).next_multiple_of(BLOCK))
+            .flat_map(|folder| folder.live.values().copied())
+            .collect();
+        let there = self
+            .files
+            .iter()
+            .filter(|(number, inode)| inode.handles > 0 || named.contains(number));
+        there
+            .map(|(_, inode)| (inode.live.len() as u64).next_multiple_of(BLOCK))
             .sum()
     }
 
     fn has_room_for(&self, growth: u64) -> io::Result<()> {
         match self.capacity {
-            Some(capacity) if self.used() + growth > capacity => {
+            Some(capacity) if growth > 0 && self.used() + growth > capacity => {
                 Err(io::ErrorKind::StorageFull.into())
             }
             _ => Ok(()),
