@@ -6,6 +6,15 @@
 //!                     claim ◀── index in memory ──▶ settle: gone, or kept with a new status
 //! ```
 //!
+//! On disk, in `Settings::folder`:
+//!
+//! | name | what |
+//! |---|---|
+//! | `EEEEEE.epoch` | one for each process that opened it; locked while it lives; the highest is the id counter |
+//! | `EEEEEE-SSSSSSSS.seg` | segments of the log, guarded by the lock of epoch E or of whoever adopted it |
+//! | `body/ID` | bodies too large for the log |
+//! | `damaged/` | what could not be read, each with a report; for a person to look at and remove |
+//!
 //! Three rules hold the house up: `done(Ok)` is called only after a sync that covered the message; a failed sync is
 //! never tried again; a message settled as gone may come back after a crash only within `Settings::outcome_window`.
 //!
@@ -53,3 +62,13 @@ pub use message::{
 };
 pub use settings::{Reserve, Settings};
 pub use spool::Spool;
+
+// What a worker's tasks pass from thread to thread.
+const _: () = {
+    const fn sent<T: Send>() {}
+    const fn shared<T: Send + Sync>() {}
+    shared::<Spool>();
+    shared::<Error>();
+    sent::<Deposit>();
+    sent::<Message>();
+};
