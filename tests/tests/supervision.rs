@@ -99,6 +99,7 @@ fn a_stopped_server_is_closed_and_the_other_is_not() -> Outcome {
         receiving.send(b"the end\r\n.\r\n")?;
         let reply = receiving.reply()?;
         assert!(reply.starts_with("250"), "{reply}");
+        receiving.expect("421 4.3.2", "NOOP")?;
         stopping.join().map_err(|_| "the order panicked")?
     })?;
     assert!(Wire::connect(pair.one).is_err(), "a stopped server answers");
