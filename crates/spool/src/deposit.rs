@@ -79,6 +79,14 @@ impl Deposit {
     /// Adds to the text. Past `Settings::inline_limit` it goes to a file, which may block for as long as a write does.
     /// `Error::Full` means that the reserve was reached: answer 452. After any error the deposit is to be dropped.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), Error> {
+        let added = self.add(piece);
+        if matches!(added, Err(Error::Full)) {
+            self.shared.room.used_up();
+        }
+        added
+    }
+
+    fn add(&mut self, piece: &[u8]) -> Result<(), Error> {
         self.crc.update(piece);
         self.len += piece.len() as u64;
         if self.spill.is_none() && self.len > self.shared.settings.inline_limit as u64 {

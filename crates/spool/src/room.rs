@@ -32,6 +32,15 @@ impl Room {
         }
     }
 
+    /// A write has found no space: no answer from before is believed any more.
+    pub(crate) fn used_up(&self) {
+        let known = Known {
+            asked: Instant::now(),
+            left: 0,
+        };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+    }
+
     /// Counts `bytes` as used and says whether there still is room. Asks again when the answer is old or half used up.
     pub(crate) fn take(&self, disk: &dyn Disk, folder: &Path, bytes: u64) -> Result<(), Error> {
         let now = Instant::now();
