@@ -6,16 +6,16 @@
 
 mod run;
 
-mod packets;
-mod orders;
 mod assemble;
 mod generation;
+mod orders;
+mod packets;
 mod server;
 
 mod accept;
+mod accounts;
 mod door;
 mod inbound;
-mod accounts;
 
 mod outbound;
 

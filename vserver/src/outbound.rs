@@ -132,8 +132,19 @@ impl Outbound {
         let now = unix_ms();
         let mut todo = Todo::default();
         let mut queue = core.lock();
-        for Due { id, next_try, frozen } in due {
-            queue.book.insert(id, Entry { frozen, ..Entry::default() });
+        for Due {
+            id,
+            next_try,
+            frozen,
+        } in due
+        {
+            queue.book.insert(
+                id,
+                Entry {
+                    frozen,
+                    ..Entry::default()
+                },
+            );
             match (frozen, next_try > now) {
                 (true, _) => {}
                 (false, true) => queue.wait(id, next_try, &mut todo),
@@ -181,7 +192,9 @@ impl Outbound {
             ("outbound_connections", &counts.connections),
             ("outbound_connections_failed", &counts.connections_failed),
         ];
-        all.into_iter().map(|(name, count)| (name.to_owned(), count.load(Ordering::Relaxed))).collect()
+        all.into_iter()
+            .map(|(name, count)| (name.to_owned(), count.load(Ordering::Relaxed)))
+            .collect()
     }
 }
 
@@ -223,8 +236,20 @@ impl Core {
         };
         self.change(|queue, todo| match one_way {
             Some(choice) => {
-                queue.book.insert(id, Entry { parts: 1, ..Entry::default() });
-                let ticket = Ticket { id, part: Part::All, received: envelope.received, since: now, again: false };
+                queue.book.insert(
+                    id,
+                    Entry {
+                        parts: 1,
+                        ..Entry::default()
+                    },
+                );
+                let ticket = Ticket {
+                    id,
+                    part: Part::All,
+                    received: envelope.received,
+                    since: now,
+                    again: false,
+                };
                 queue.push(now, &choice, ticket, false, todo);
             }
             // Several ways, or none: the long way round.
@@ -241,7 +266,12 @@ impl Core {
         let definition = &generation.definition;
         Terms {
             fqdn: Arc::from(definition.general.fqdn.as_str()),
-            own: definition.general.listen.iter().map(|identity| identity.address).collect(),
+            own: definition
+                .general
+                .listen
+                .iter()
+                .map(|identity| identity.address)
+                .collect(),
             timeout: definition.delivery.outbound_timeout,
             limit: definition.messages.max_messages_per_connection,
             tls: generation.client_tls.clone(),
@@ -251,7 +281,11 @@ impl Core {
 
     /// The server's name, as its state folder has it.
     fn name(&self) -> std::borrow::Cow<'_, str> {
-        self.parts.state.file_name().unwrap_or_default().to_string_lossy()
+        self.parts
+            .state
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
     }
 }
 
@@ -260,9 +294,12 @@ fn same_way<'a>(
     table: &'a postern_delivery::route::Table,
     recipients: &'a [postern_spool::Recipient],
 ) -> Option<postern_delivery::route::Choice<'a>> {
-    let mut ways = recipients.iter().map(|recipient| table.route(&recipient.address).ok());
+    let mut ways = recipients
+        .iter()
+        .map(|recipient| table.route(&recipient.address).ok());
     let first = ways.next()??;
-    ways.all(|way| way.is_some_and(|way| way.name() == first.name())).then_some(first)
+    ways.all(|way| way.is_some_and(|way| way.name() == first.name()))
+        .then_some(first)
 }
 
 fn bounds(definition: &Definition) -> Bounds {
@@ -280,7 +317,9 @@ async fn timer(core: Arc<Core>) {
         let now = unix_ms();
         let next = core.change(|queue, todo| (!queue.is_stopping()).then(|| queue.tick(now, todo)));
         let Some(next) = next else { return };
-        let wait = next.map_or(LOOK, |next| LOOK.min(Duration::from_millis(next.saturating_sub(now).max(1))));
+        let wait = next.map_or(LOOK, |next| {
+            LOOK.min(Duration::from_millis(next.saturating_sub(now).max(1)))
+        });
         tokio::select! {
             () = sleep(wait) => {}
             () = core.sooner.notified() => {}
@@ -290,5 +329,9 @@ async fn timer(core: Arc<Core>) {
 
 fn split_of(status: postern_spool::Status) -> Box<Split> {
     let count = status.recipients.len();
-    Box::new(Split { tries: vec![status.attempts; count], out: vec![false; count], status })
+    Box::new(Split {
+        tries: vec![status.attempts; count],
+        out: vec![false; count],
+        status,
+    })
 }
