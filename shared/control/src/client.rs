@@ -204,21 +204,28 @@ pub struct Client {
     link: Link,
 }
 
+/// How long a posternd that works may take to say hello: it answers at once or hangs.
+const HELLO: Duration = Duration::from_secs(10);
+
 impl Client {
     /// Connects, and agrees on the version.
     pub fn connect(path: &Path) -> Result<Client, Error> {
         let client = Client {
             link: Link::connect(path)?,
         };
+        client.link.set_timeout(Some(HELLO))?;
         match client.ask(&Request::Hello { version: VERSION })? {
-            Reply::Hello { version: VERSION } => Ok(client),
+            Reply::Hello { version: VERSION } => {
+                client.link.set_timeout(None)?;
+                Ok(client)
+            }
             Reply::Hello { version } => Err(Error::Version { theirs: version }),
             Reply::Refused { reason, .. } => Err(Error::Refused { reason }),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// How long [`Client::ask`] waits before it fails with [`Error::WouldBlock`]; `None`, the default: for ever.
+    /// How long [`Client::ask`] waits from here on before it fails with [`Error::WouldBlock`]; `None`, the default: for ever.
     pub fn set_timeout(&self, timeout: Option<Duration>) -> Result<(), Error> {
         self.link.set_timeout(timeout)
     }

@@ -253,12 +253,23 @@ pub struct Inquiry {
     link: Link,
 }
 
+/// How long a worker that works may take to say hello.
+const HELLO: Duration = Duration::from_secs(10);
+
 impl Inquiry {
     /// Agrees on the version.
     pub fn open(link: Link) -> Result<Inquiry, Error> {
+        Inquiry::open_within(link, HELLO)
+    }
+
+    fn open_within(link: Link, patience: Duration) -> Result<Inquiry, Error> {
         let inquiry = Inquiry { link };
+        inquiry.link.set_timeout(Some(patience))?;
         match inquiry.ask(&Question::Hello { version: VERSION })? {
-            Answer::Hello { version: VERSION } => Ok(inquiry),
+            Answer::Hello { version: VERSION } => {
+                inquiry.link.set_timeout(None)?;
+                Ok(inquiry)
+            }
             Answer::Hello { version } => Err(Error::Version { theirs: version }),
             Answer::Unknown { reason } => Err(Error::Refused { reason }),
             _ => Err(Error::Unexpected("something else than Hello".to_owned())),
@@ -283,5 +294,17 @@ impl Inquiry {
 impl AsFd for Inquiry {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.link.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_never_says_hello_is_given_up() {
+        let (client, _silent) = Link::pair().unwrap();
+        let opened = Inquiry::open_within(client, Duration::from_millis(20));
+        assert!(matches!(opened, Err(Error::WouldBlock)), "{opened:?}");
     }
 }
