@@ -11,7 +11,7 @@ use postern_tests::wire::Wire;
 use postern_tests::{Outcome, mail, wait};
 use std::collections::BTreeMap;
 
-const ROUNDS: usize = 50;
+const ROUNDS: usize = 100;
 
 #[test]
 fn restarting_and_reloading_one_server_disturbs_nobody() -> Outcome {

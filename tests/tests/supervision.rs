@@ -462,6 +462,11 @@ fn under_root_each_worker_is_a_user_of_its_own() -> Outcome {
             !field("Gid:").contains(&"0") && !field("Groups:").contains(&"0"),
             "{name}: {status}"
         );
+        assert_eq!(
+            field("NoNewPrivs:"),
+            ["1"],
+            "{name}: it could gain by executing something"
+        );
         for capability in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
             assert_eq!(
                 field(capability),
