@@ -86,7 +86,11 @@ fn what_a_killed_process_acknowledged_is_there() {
         }
         child.wait().unwrap();
         let (spool, recovered) = open(folder.path());
-        assert_eq!(recovered.damaged, []);
+        // A kill cuts a write between two pages: what it leaves half done was never acknowledged.
+        for damage in &recovered.damaged {
+            let acknowledged = damage.id.is_some_and(|id| kept.contains(&id));
+            assert!(damage.unfinished && !acknowledged, "{damage:?}");
+        }
         let there: BTreeSet<QueueId> = recovered.messages.iter().map(|due| due.id).collect();
         let lost: Vec<_> = kept
             .iter()
