@@ -44,4 +44,4 @@ pub use client::{Client, ClientEvent, ClientSettings, Recipient, Stage, Transact
 pub use extension::Extensions;
 pub use params::{BodyKind, Notify, Ret};
 pub use reply::{EnhancedCode, Reply};
-pub use server::{BareNewline, Secured, Session, Settings, TlsOffer};
+pub use server::{BareNewline, Secured, Session, Settings, Stranger, TlsOffer};

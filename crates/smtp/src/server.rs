@@ -75,6 +75,7 @@ mod greeting;
 mod handshake;
 mod receiving;
 mod settings;
+mod stranger;
 mod transaction;
 
 use std::sync::Arc;
@@ -86,6 +87,7 @@ use crate::line::{AUTH_LIMIT, COMMAND_LIMIT, Input, LineError};
 use crate::reply::Reply;
 use receiving::{Piece, Receiving, Skipping};
 pub use settings::{BareNewline, Secured, Settings, TlsOffer};
+pub use stranger::Stranger;
 use transaction::Phase;
 
 /// What a client may send before it is greeted; one that sends more is cut off.
@@ -109,6 +111,7 @@ pub struct Session {
     /// Since the last input the host was asked something, and time may have passed on its side.
     host_took_time: bool,
     spoke_early: bool,
+    stranger: Option<Stranger>,
     errors: u32,
     messages: u32,
     /// Octets of all bodies so far, of refused ones too.
@@ -185,17 +188,22 @@ impl Session {
             now,
             host_took_time: false,
             spoke_early: false,
+            stranger: None,
             errors: 0,
             messages: 0,
             octets: 0,
         }
     }
 
-    /// Puts out the greeting. Call once.
+    /// Puts out the greeting, or refuses a client that did not wait for it (RFC 5321 §4.3.1). Call once.
     pub fn greet(&mut self, now: Instant) {
         if matches!(self.stage, Stage::Fresh) {
             self.now = now;
             self.progress();
+            if self.spoke_early {
+                self.turn_away_early();
+                return;
+            }
             self.say_parts(&["220 ", &Arc::clone(&self.settings).fqdn, " ESMTP"]);
             self.stage = Stage::Command(Phase::Idle);
         }
@@ -212,6 +220,16 @@ impl Session {
     /// Whether the client spoke before it was greeted. Asked before or after [`Session::greet`].
     pub fn spoke_early(&self) -> bool {
         self.spoke_early
+    }
+
+    /// Who it was, if this was no SMTP client at all.
+    pub fn stranger(&self) -> Option<Stranger> {
+        self.stranger
+    }
+
+    /// Commands refused so far for their form or their place, and wrong guesses at passwords.
+    pub fn errors(&self) -> u32 {
+        self.errors
     }
 
     /// Takes in what the client sent (copied). Call [`Session::poll`] until `None` afterwards.
@@ -338,7 +356,16 @@ impl Session {
         }
     }
 
+    fn turn_away_early(&mut self) {
+        self.stranger = Stranger::recognise(self.input.rest());
+        let reply = self.stranger.map(Stranger::reply);
+        self.last_words(reply.unwrap_or("554 5.5.1 Wait for the greeting"));
+    }
+
     fn command_line(&mut self) -> Step {
+        if let Some(stranger) = Stranger::recognise(self.input.rest()) {
+            return self.turn_away(stranger);
+        }
         let Some(line) = self.input.line(COMMAND_LIMIT) else {
             return Step::Wait;
         };
@@ -442,8 +469,13 @@ impl Session {
             // What follows would be read as commands, though it is a message.
             CommandError::ChunkSize => self.last_words("501 5.5.4 Invalid chunk size"),
             // Nor may a web page speak to a mail server through somebody's browser.
-            CommandError::Http => self.last_words("421 4.7.0 This is a mail server"),
+            CommandError::Http => self.turn_away(Stranger::Http),
         }
+    }
+
+    fn turn_away(&mut self, stranger: Stranger) -> Step {
+        self.stranger = Some(stranger);
+        self.last_words(stranger.reply())
     }
 
     /// A command refused for its form or its place: counted.
