@@ -84,10 +84,21 @@ impl Door {
         local: SocketAddr,
         limits: OccupancyLimits,
     ) -> Result<Seat, Full> {
-        let address = client.ip().to_canonical();
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut inside = self.inside();
-        inside.occupancy.enter(address, limits)?;
+        inside.occupancy.enter(client.ip(), limits)?;
+        let seat = self.seated(&mut inside, client, local);
+        drop(inside);
+        self.changed.notify_one();
+        Ok(seat)
+    }
+
+    fn seated(
+        self: &Arc<Door>,
+        inside: &mut Inside,
+        client: SocketAddr,
+        local: SocketAddr,
+    ) -> Seat {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
         let facts = Arc::new(SeatFacts {
             id,
             client,
@@ -97,13 +108,11 @@ impl Door {
             said: Mutex::default(),
         });
         inside.seats.insert(id, facts.clone());
-        drop(inside);
-        self.changed.notify_one();
-        Ok(Seat {
+        Seat {
             door: self.clone(),
             facts,
-            client: address,
-        })
+            client: client.ip(),
+        }
     }
 
     /// How many sessions there are.
@@ -144,6 +153,21 @@ impl Door {
 }
 
 impl Seat {
+    /// Gives the seat of a balancer to the client behind it, in one step: a server that drains never sees it empty.
+    pub(crate) fn pass_to(self, client: SocketAddr, limits: OccupancyLimits) -> Result<Seat, Full> {
+        let door = self.door.clone();
+        let mut inside = door.inside();
+        // The seat given up makes room for the one taken.
+        let limits = OccupancyLimits {
+            total: limits.total.saturating_add(1),
+            ..limits
+        };
+        let entered = inside.occupancy.enter(client.ip(), limits);
+        let seat = entered.map(|()| door.seated(&mut inside, client, self.facts.local));
+        drop(inside);
+        seat
+    }
+
     /// What is shown of this session.
     pub(crate) fn facts(&self) -> &SeatFacts {
         &self.facts

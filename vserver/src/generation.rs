@@ -2,20 +2,21 @@
 //!
 //! A session keeps the generation it began under; deliveries take the current one at each try.
 //!
-//! Never: a field that is written after the generation was built.
+//! Never: a rule that is written after the generation was built. Only what is known of names is renewed under it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use postern_access::{ConnectionRule, RelayRule, SenderRule};
 use postern_config::{Definition, TlsMode};
 use postern_delivery::route::Table;
 use postern_dns::Resolver;
+use postern_policy::Policy;
 use postern_smtp::Settings;
 use postern_tls::{ClientTls, ServerTls};
 
 use crate::accounts::Accounts;
+use crate::hosts::Hosts;
 
 /// Where the generation in force is found.
 pub(crate) type Current = Arc<ArcSwap<Generation>>;
@@ -36,14 +37,18 @@ pub(crate) struct Generation {
     pub routes: Arc<Table>,
     /// Who may log in.
     pub accounts: Accounts,
-    /// Who may connect.
-    pub connection: ConnectionRule,
-    /// Who may send as whom.
-    pub sender: SenderRule,
-    /// Who may send to whom.
-    pub relay: RelayRule,
-    /// Who is there in the local domains, by domain in lower case.
-    pub people: HashMap<Box<str>, People>,
+    /// The rules.
+    pub policy: Policy,
+    /// The addresses of the lists' `host` entries, renewed as they run out.
+    pub hosts: ArcSwap<Hosts>,
+}
+
+impl Generation {
+    /// The names of the lists' `host` entries, each once.
+    pub(crate) fn host_names(&self) -> BTreeSet<&str> {
+        let relay = self.policy.relay.list.hosts();
+        self.policy.connection.list().hosts().chain(relay).collect()
+    }
 }
 
 /// The session settings of each kind of identity.
@@ -69,43 +74,6 @@ impl SessionSettings {
             TlsMode::Starttls => &self.starttls,
             TlsMode::Implicit => &self.implicit,
             TlsMode::None => &self.none,
-        }
-    }
-}
-
-/// Who is there in one local domain.
-pub(crate) struct People {
-    /// Local parts in lower case; none: everybody is taken.
-    pub known: Option<HashSet<Box<str>>>,
-    /// Other names for them, in lower case.
-    pub aliases: HashMap<Box<str>, Vec<String>>,
-}
-
-/// What a recipient of a local domain turned out to be.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Person<'p> {
-    /// There, or nobody said who is.
-    Known,
-    /// Another name for these.
-    Alias(&'p [String]),
-    /// Not there.
-    Unknown,
-}
-
-impl People {
-    /// Looks a local part up; case does not matter, and quotes have been taken off.
-    pub(crate) fn find(&self, local: &str) -> Person<'_> {
-        // Nothing is listed for most domains: no copy is made then.
-        if self.known.is_none() && self.aliases.is_empty() {
-            return Person::Known;
-        }
-        let name = local.to_lowercase();
-        if let Some(names) = self.aliases.get(name.as_str()) {
-            return Person::Alias(names);
-        }
-        match &self.known {
-            Some(known) if !known.contains(name.as_str()) => Person::Unknown,
-            _ => Person::Known,
         }
     }
 }

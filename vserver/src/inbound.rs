@@ -3,8 +3,8 @@
 //! Never: delivery. What is on disk is the outbound side's.
 
 pub(crate) mod connection;
-pub(crate) mod decide;
 pub(crate) mod deposit;
 pub(crate) mod login;
+pub(crate) mod proxy_header;
 pub(crate) mod trace;
 pub(crate) mod wire;

@@ -8,6 +8,8 @@ mod run;
 
 mod assemble;
 mod generation;
+mod hosts;
+mod names;
 mod orders;
 mod packets;
 mod server;

@@ -23,6 +23,7 @@ use crate::accept;
 use crate::answers;
 use crate::assemble::{Parcel, assemble};
 use crate::door::Phase;
+use crate::hosts;
 use crate::packets::Packets;
 use crate::server::Server;
 
@@ -146,7 +147,7 @@ impl Obedience {
                 self.report(&Report::Resumed).await?;
             }
             Order::Reload { manifest } => {
-                let report = self.reload(&manifest, files)?;
+                let report = self.reload(&manifest, files).await?;
                 self.report(&report).await?;
             }
             Order::Drain { deadline, gently } => return Ok(Some(Drain { deadline, gently })),
@@ -165,12 +166,15 @@ impl Obedience {
     }
 
     /// Whole or not at all: the old generation and its listeners stand unless everything new does.
-    fn reload(&mut self, manifest: &Manifest, files: Vec<OwnedFd>) -> Result<Report, Error> {
+    async fn reload(&mut self, manifest: &Manifest, files: Vec<OwnedFd>) -> Result<Report, Error> {
         let assembled = match assemble(Parcel::open(manifest, files)?) {
             Ok(assembled) => assembled,
             Err(findings) => return Ok(Report::refused(findings)),
         };
-        self.server.generation.store(Arc::new(assembled.generation));
+        let (server, generation) = (&self.server, Arc::new(assembled.generation));
+        hosts::prepare(&server.name, &generation, Some(&server.generation.load())).await;
+        hosts::keep(server.name.clone(), &generation);
+        server.generation.store(generation);
         let wanted: Vec<Identity> = assembled
             .listeners
             .iter()

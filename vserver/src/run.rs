@@ -27,7 +27,9 @@ use postern_track::{Journal, JournalSettings};
 use crate::assemble::{Assembled, Parcel, assemble};
 use crate::counters::Counters;
 use crate::door::{Door, Phase};
+use crate::hosts;
 use crate::inbound::login::Guesses;
+use crate::names::Names;
 use crate::orders;
 use crate::outbound::{Outbound, OutboundParts};
 use crate::server::{Rates, Server};
@@ -146,7 +148,9 @@ async fn serve(link: Link, born: Born, assembled: Assembled) -> Result<(), Failu
     for finding in findings {
         tracing::warn!(server = %born.name, "{finding}");
     }
+    hosts::prepare(&born.name, &generation, None).await;
     let generation = Arc::new(ArcSwap::from_pointee(generation));
+    hosts::keep(born.name.clone(), &generation.load_full());
     let outbound = Outbound::start(
         OutboundParts {
             spool: born.spool.clone(),
@@ -165,6 +169,7 @@ async fn serve(link: Link, born: Born, assembled: Assembled) -> Result<(), Failu
         counters: Counters::default(),
         journal: born.journal,
         guesses: Guesses::new(),
+        names: Names::new(),
         rates: Rates::new(),
     });
     if born.paused {

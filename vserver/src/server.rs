@@ -16,6 +16,7 @@ use crate::counters::Counters;
 use crate::door::Door;
 use crate::generation::Current;
 use crate::inbound::login::Guesses;
+use crate::names::Names;
 use crate::outbound::Outbound;
 
 /// As many addresses, and as many accounts, have their rate watched at once.
@@ -39,6 +40,8 @@ pub(crate) struct Server {
     pub journal: Journal,
     /// Wrong passwords of late.
     pub guesses: Guesses,
+    /// What is known of clients' names.
+    pub names: Names,
     /// How fast mail comes.
     pub rates: Rates,
 }

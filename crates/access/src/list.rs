@@ -42,7 +42,7 @@ impl Mode {
 pub struct NameFacts<'a> {
     /// The client's names: found by reverse look-up and confirmed forwards. Empty: not asked, none, or failed, which
     /// all count as no match.
-    pub client: &'a [&'a str],
+    pub client: &'a [Box<str>],
     /// The addresses of the list's `host` entries, as last looked up.
     pub hosts: &'a ResolvedHosts,
 }

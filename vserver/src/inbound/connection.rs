@@ -17,14 +17,17 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use postern_access::NameFacts;
 use postern_hosting::TlsMode;
-use postern_smtp::{self as smtp, Ask, Event, Mail, Queued, Rcpt, Reply, Secured, Session};
+use postern_policy::decide::{self, Accepted, Asker};
+use postern_smtp::{
+    self as smtp, Ask, Event, Mail, Queued, Rcpt, Reply, Secured, Session, Stranger,
+};
 use postern_spool::{BodyKind, Envelope, Notify, Recipient, Ret};
 use postern_track::Event as Tracked;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::decide::{self, Accepted, Asker};
 use super::deposit::{self, Incoming};
 use super::login::{Attempt, Walk};
 use super::trace::{Trace, protocol};
@@ -49,12 +52,14 @@ pub(crate) struct Connection {
     generation: Arc<Generation>,
     seat: Seat,
     client: IpAddr,
+    mode: TlsMode,
     hello: Option<smtp::Hello>,
     tls: Option<Box<str>>,
     login: Option<Box<LoggedIn>>,
     walk: Walk,
     transaction: Option<Box<Transaction>>,
     bad_recipients: u32,
+    errors: u32,
 }
 
 /// One message as it is being sent.
@@ -79,32 +84,36 @@ impl Connection {
         generation: Arc<Generation>,
         seat: Seat,
         client: IpAddr,
+        mode: TlsMode,
     ) -> Connection {
         Connection {
             server,
             generation,
             seat,
             client,
+            mode,
             hello: None,
             tls: None,
             login: None,
             walk: Walk::default(),
             transaction: None,
             bad_recipients: 0,
+            errors: 0,
         }
     }
 
     /// Talks until one side has enough.
-    pub(crate) async fn serve(mut self, stream: TcpStream, mode: TlsMode) {
-        let settings = self.generation.sessions.of(mode).clone();
+    pub(crate) async fn serve(mut self, stream: TcpStream) {
+        let settings = self.generation.sessions.of(self.mode).clone();
         let mut wire = Wire::Plain(stream);
-        if mode == TlsMode::Implicit {
+        if self.mode == TlsMode::Implicit {
             match Box::pin(self.handshake(wire)).await {
                 Some(secured) => wire = secured,
                 None => return,
             }
         }
         let mut session = Session::new(settings, Instant::now());
+        wire.receive_early(&mut session);
         session.greet(Instant::now());
         while let Ok(Ended::StartTls) = self.converse(&mut session, &mut wire).await {
             self.forget();
@@ -114,7 +123,29 @@ impl Connection {
             }
             session.secured(Instant::now(), Secured::default());
         }
+        self.tell_of_stranger(&session);
         wire.shut().await;
+    }
+
+    fn tell_of_stranger(&self, session: &Session) {
+        let counters = &self.server.counters;
+        if session.spoke_early() {
+            count(&counters.early_talkers);
+        }
+        let what = match session.stranger() {
+            Some(Stranger::Tls) => {
+                count(&counters.tls_on_plain_port);
+                "a TLS hello came where TLS begins with STARTTLS: the client should use STARTTLS, or an identity with tls = \"implicit\""
+            }
+            Some(Stranger::Proxy) => {
+                count(&counters.proxy_headers_refused);
+                "a PROXY header came from an address that proxy_from does not name"
+            }
+            Some(Stranger::Http) => "a web client came",
+            None if session.spoke_early() => "the client spoke before the greeting",
+            None => return,
+        };
+        tracing::info!(server = %self.server.name, client = %self.client, "refused: {what}");
     }
 
     async fn handshake(&mut self, wire: Wire) -> Option<Wire> {
@@ -155,7 +186,7 @@ impl Connection {
         loop {
             if !told && server.door.phase() == Phase::Closing {
                 told = true;
-                session.closing(decide::unavailable(&self.generation));
+                session.closing(decide::unavailable(&self.generation.policy));
             }
             let ended = loop {
                 match session.poll() {
@@ -165,6 +196,7 @@ impl Connection {
                     Some(event) => self.answer(event, wire).await,
                 }
             };
+            self.slow_errors(session).await;
             if session.has_output() {
                 write(wire, &session.take_output()).await?;
             }
@@ -181,8 +213,17 @@ impl Connection {
                     count(&server.counters.idle_timeouts);
                     session.expire(Instant::now());
                 }
-                Woken::HungUp => session.refuse(decide::unavailable(&self.generation)),
+                Woken::HungUp => session.refuse(decide::unavailable(&self.generation.policy)),
             }
+        }
+    }
+
+    /// Errors are slowed from the fifth on, for whoever is not logged in: guessing at commands must not be cheap.
+    async fn slow_errors(&mut self, session: &Session) {
+        let errors = session.errors();
+        if errors > self.errors && errors >= TARPIT_FROM && self.login.is_none() {
+            self.errors = errors;
+            sleep(TARPIT).await;
         }
     }
 
@@ -232,7 +273,7 @@ impl Connection {
 
     fn mail(&mut self, ask: Ask<'_, Mail>) {
         let login = self.login.as_deref().map(LoggedIn::as_login);
-        match decide::sender(&self.generation, login.as_ref(), &ask) {
+        match decide::sender(&self.generation.policy, login.as_ref(), &ask) {
             Err(reply) => self.refuse_sender(ask, reply),
             Ok(_) if !self.within_rate(Counted::Message) => self.refuse_sender(ask, too_fast()),
             Ok(verdict) => {
@@ -256,11 +297,26 @@ impl Connection {
 
     async fn rcpt(&mut self, mut ask: Ask<'_, Rcpt>, wire: &mut Wire) {
         let login = self.login.as_deref().map(LoggedIn::as_login);
-        let asker = Asker {
+        let hosts = self.generation.hosts.load_full();
+        let mut asker = Asker {
             client: self.client,
+            facts: &NameFacts {
+                client: &[],
+                hosts: &hosts.resolved,
+            },
             login: login.as_ref(),
         };
-        let reply = match decide::recipient(&self.generation, &asker, &ask) {
+        let (policy, names, facts);
+        policy = &self.generation.policy;
+        if decide::needs_names(policy, &asker, &ask) {
+            names = self.names(&mut ask, wire).await;
+            facts = NameFacts {
+                client: &names,
+                hosts: &hosts.resolved,
+            };
+            asker.facts = &facts;
+        }
+        let reply = match decide::recipient(policy, &asker, &ask) {
             Ok(_) if !self.within_rate(Counted::Recipient) => too_fast(),
             Ok(accepted) => {
                 let rcpt = ask.accept(());
@@ -285,6 +341,20 @@ impl Connection {
             sleep(TARPIT).await;
         }
         ask.refuse(reply);
+    }
+
+    /// The client's names. What was answered already does not wait with it for a look-up.
+    async fn names(&self, ask: &mut Ask<'_, Rcpt>, wire: &mut Wire) -> Arc<[Box<str>]> {
+        let server = &self.server;
+        if let Some(names) = server.names.at_hand(self.client) {
+            return names;
+        }
+        let _ = write(wire, &ask.take_output()).await;
+        let resolver = &self.generation.resolver;
+        server
+            .names
+            .of(resolver, &server.counters, self.client)
+            .await
     }
 
     /// Asked before the body travels: a full disk is said now, not after 25 MB.

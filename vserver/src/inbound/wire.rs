@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use postern_smtp::Session;
 use postern_tls::ServerStream;
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -32,6 +33,19 @@ pub(crate) enum Wire {
 }
 
 impl Wire {
+    /// Takes what came before the greeting, without waiting: one call of the system, most often for nothing.
+    pub(crate) fn receive_early(&self, session: &mut Session) {
+        let Wire::Plain(stream) = self else { return };
+        BUFFER.with_borrow_mut(|scratch| {
+            let flags = RecvFlags::DONTWAIT;
+            if let Ok((count, _)) = rustix::net::recv(stream, &mut scratch[..], flags)
+                && count > 0
+            {
+                session.receive(Instant::now(), &scratch[..count]);
+            }
+        });
+    }
+
     /// Reads what is there into `session`; 0 at the end of the stream.
     pub(crate) fn poll_receive(
         &mut self,

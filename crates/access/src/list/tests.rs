@@ -143,10 +143,11 @@ fn names_decide_only_where_they_can() {
     assert_eq!(list.hosts().collect::<Vec<_>>(), ["scanner.example.net"]);
 
     let found = |address: &str, client: &[&str]| {
+        let client: Vec<Box<str>> = client.iter().map(|&name| name.into()).collect();
         list.find(
             ip(address),
             &NameFacts {
-                client,
+                client: &client,
                 hosts: &hosts,
             },
         )

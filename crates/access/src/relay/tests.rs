@@ -236,7 +236,7 @@ fn names_are_asked_for_only_when_the_list_decides() {
     let stranger = question("203.0.113.9", "a", Some("contoso.net"));
     assert!(needs(&stranger));
     let facts = NameFacts {
-        client: &["mx.example.org"],
+        client: &["mx.example.org".into()],
         ..NameFacts::NONE
     };
     assert_eq!(

@@ -3,7 +3,7 @@
 use postern_smtp::Notify;
 
 use super::*;
-use crate::assemble::generation_of;
+use crate::{Policy, Source};
 
 const DEFINITION: &str = r#"
 [general]
@@ -27,6 +27,19 @@ recipients = ["alice", "bob"]
 aliases = { sales = ["alice", "carol@example.net"], all = ["sales", "bob", "alice"], loop = ["loop"] }
 "#;
 
+fn policy_of(text: &str) -> Policy {
+    let path = std::path::Path::new("servers/test.toml");
+    let (definition, findings) = postern_config::load(text, path);
+    let mut source = Source {
+        path,
+        text,
+        read: &mut |_| Err("no file is read here".to_owned()),
+        findings,
+    };
+    let definition = definition.unwrap_or_else(|| panic!("{:?}", source.findings));
+    Policy::build(definition, &mut source)
+}
+
 fn rcpt(address: &str) -> Rcpt {
     let recipient = match address {
         "postmaster" => ForwardPath::Postmaster,
@@ -41,12 +54,13 @@ fn rcpt(address: &str) -> Rcpt {
 }
 
 fn asked(client: &str, address: &str) -> Result<Accepted, String> {
-    let generation = generation_of(DEFINITION);
+    let policy = policy_of(DEFINITION);
     let asker = Asker {
         client: client.parse().unwrap(),
+        facts: &NameFacts::NONE,
         login: None,
     };
-    recipient(&generation, &asker, &rcpt(address)).map_err(|reply| reply.to_string())
+    recipient(&policy, &asker, &rcpt(address)).map_err(|reply| reply.to_string())
 }
 
 #[test]
@@ -112,9 +126,10 @@ fn other_names_lead_to_those_who_are_there() {
 
 #[test]
 fn the_connection_list_is_asked() {
-    let generation = generation_of(DEFINITION);
-    assert!(connection(&generation, "198.51.100.1".parse().unwrap()).is_ok());
-    let refused = connection(&generation, "203.0.113.7".parse().unwrap()).unwrap_err();
+    let policy = policy_of(DEFINITION);
+    assert!(connection(&policy, "198.51.100.1".parse().unwrap(), &NameFacts::NONE).is_ok());
+    let refused =
+        connection(&policy, "203.0.113.7".parse().unwrap(), &NameFacts::NONE).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "554 5.7.1 mx.example.com Connection refused"

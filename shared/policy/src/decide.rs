@@ -7,31 +7,33 @@ use std::net::IpAddr;
 use postern_access::{Full, Login, NameFacts, Reason, RelayQuestion, SenderQuestion, Verdict};
 use postern_smtp::{Domain, ForwardPath, Mail, Mailbox, Rcpt, Reply, ReversePath};
 
-use crate::generation::{Generation, Person};
+use crate::build::Policy;
+use crate::people::Person;
 
 /// Other names lead to other names at most this often.
 const ALIAS_DEPTH: u8 = 8;
 /// Other names lead to at most this many recipients.
 const ALIAS_LIMIT: usize = 1000;
 
-/// Whether this client may connect at all.
-pub(crate) fn connection(generation: &Generation, client: IpAddr) -> Result<(), Reply> {
-    if generation
-        .connection
-        .decide(client, &NameFacts::NONE)
-        .allowed
-    {
-        return Ok(());
+/// Whether this client may connect at all. `facts` may be empty where the rule does not need names.
+pub fn connection(policy: &Policy, client: IpAddr, facts: &NameFacts<'_>) -> Result<(), Reply> {
+    match policy.connection.decide(client, facts).allowed {
+        true => Ok(()),
+        false => Err(connection_refused(policy)),
     }
-    Err(Reply::new(
+}
+
+/// The greeting for one who may not connect.
+pub fn connection_refused(policy: &Policy) -> Reply {
+    Reply::new(
         554,
         "5.7.1",
-        format!("{} Connection refused", generation.definition.general.fqdn),
-    ))
+        format!("{} Connection refused", policy.definition.general.fqdn),
+    )
 }
 
 /// The greeting for one who meets a limit.
-pub(crate) fn full(full: Full) -> Reply {
+pub fn full(full: Full) -> Reply {
     match full {
         Full::Total => Reply::new(421, "4.3.2", "Too many connections, try again later"),
         Full::Client => Reply::new(
@@ -43,35 +45,42 @@ pub(crate) fn full(full: Full) -> Reply {
 }
 
 /// The greeting while the server is paused, and the last word when it stops.
-pub(crate) fn unavailable(generation: &Generation) -> Reply {
+pub fn unavailable(policy: &Policy) -> Reply {
     Reply::new(
         421,
         "4.3.2",
         format!(
             "{} Service not available, try again later",
-            generation.definition.general.fqdn
+            policy.definition.general.fqdn
         ),
     )
 }
 
 /// Whether this client may send as this sender.
-pub(crate) fn sender(
-    generation: &Generation,
+pub fn sender(policy: &Policy, login: Option<&Login<'_>>, mail: &Mail) -> Result<Verdict, Reply> {
+    let verdict = ask_sender(login, mail, |question| policy.sender.decide(question));
+    sender_by(verdict, mail)
+}
+
+/// Puts the question of a sender to access control.
+pub(crate) fn ask_sender<T>(
     login: Option<&Login<'_>>,
     mail: &Mail,
-) -> Result<Verdict, Reply> {
+    put: impl FnOnce(&SenderQuestion<'_>) -> T,
+) -> T {
     let domain;
-    let parts = match &mail.sender {
+    let sender = match &mail.sender {
         ReversePath::Null => None,
         ReversePath::Mailbox(mailbox) => {
             domain = written(&mailbox.domain);
             Some((&*mailbox.local, domain.as_ref()))
         }
     };
-    let verdict = generation.sender.decide(&SenderQuestion {
-        login,
-        sender: parts,
-    });
+    put(&SenderQuestion { login, sender })
+}
+
+/// What a verdict on the sender means to the client.
+pub(crate) fn sender_by(verdict: Verdict, mail: &Mail) -> Result<Verdict, Reply> {
     if verdict.allowed {
         return Ok(verdict);
     }
@@ -91,16 +100,18 @@ pub(crate) fn sender(
 }
 
 /// Who asks for a recipient.
-pub(crate) struct Asker<'a> {
+pub struct Asker<'a> {
     /// The client's address.
     pub client: IpAddr,
+    /// What is known of its names; may be empty where [`needs_names`] says so.
+    pub facts: &'a NameFacts<'a>,
     /// Its login.
     pub login: Option<&'a Login<'a>>,
 }
 
 /// What a recipient becomes in the envelope.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Accepted {
+pub enum Accepted {
     /// As written.
     AsWritten,
     /// These addresses instead, never none.
@@ -108,11 +119,24 @@ pub(crate) enum Accepted {
 }
 
 /// Whether mail is taken for this recipient, and for whom it is then.
-pub(crate) fn recipient(
-    generation: &Generation,
+pub fn recipient(policy: &Policy, asker: &Asker<'_>, rcpt: &Rcpt) -> Result<Accepted, Reply> {
+    let verdict = ask(asker, rcpt, |question| policy.relay.decide(question));
+    recipient_by(policy, &verdict, rcpt)
+}
+
+/// Whether the client's names could change the answer to [`recipient`].
+pub fn needs_names(policy: &Policy, asker: &Asker<'_>, rcpt: &Rcpt) -> bool {
+    ask(asker, rcpt, |question| {
+        policy.relay.needs_names(question, asker.facts.hosts)
+    })
+}
+
+/// Puts the question of a recipient to relay control.
+pub(crate) fn ask<T>(
     asker: &Asker<'_>,
     rcpt: &Rcpt,
-) -> Result<Accepted, Reply> {
+    put: impl FnOnce(&RelayQuestion<'_>) -> T,
+) -> T {
     let domain;
     let (local, name) = match &rcpt.recipient {
         ForwardPath::Postmaster => ("postmaster", None),
@@ -121,19 +145,26 @@ pub(crate) fn recipient(
             (&*mailbox.local, Some(domain.as_ref()))
         }
     };
-    let question = RelayQuestion {
+    put(&RelayQuestion {
         client: asker.client,
-        facts: &NameFacts::NONE,
+        facts: asker.facts,
         login: asker.login,
         local,
         domain: name,
         source_route: rcpt.source_route,
-    };
-    let verdict = generation.relay.decide(&question);
+    })
+}
+
+/// What a verdict of relay control means for this recipient.
+pub(crate) fn recipient_by(
+    policy: &Policy,
+    verdict: &Verdict,
+    rcpt: &Rcpt,
+) -> Result<Accepted, Reply> {
     match (verdict.allowed, verdict.reason, &rcpt.recipient) {
-        (true, Reason::LocalDomain, ForwardPath::Mailbox(mailbox)) => resolve(generation, mailbox),
+        (true, Reason::LocalDomain, ForwardPath::Mailbox(mailbox)) => resolve(policy, mailbox),
         (true, _, ForwardPath::Mailbox(_)) => Ok(Accepted::AsWritten),
-        (true, _, ForwardPath::Postmaster) => postmaster(generation),
+        (true, _, ForwardPath::Postmaster) => postmaster(policy),
         (false, Reason::BadDomain, _) => Err(Reply::new(
             550,
             "5.1.2",
@@ -144,15 +175,15 @@ pub(crate) fn recipient(
 }
 
 /// Whether a refusal is the one that relay control gives.
-pub(crate) fn unable_to_relay(recipient: &ForwardPath) -> Reply {
+pub fn unable_to_relay(recipient: &ForwardPath) -> Reply {
     Reply::new(550, "5.7.1", format!("Unable to relay for {recipient}"))
 }
 
-fn resolve(generation: &Generation, mailbox: &Mailbox) -> Result<Accepted, Reply> {
+fn resolve(policy: &Policy, mailbox: &Mailbox) -> Result<Accepted, Reply> {
     let address = mailbox.to_string();
-    match find(generation, mailbox) {
+    match find(policy, mailbox) {
         Person::Known => Ok(Accepted::AsWritten),
-        Person::Unknown if generation.definition.messages.unresolved_to.is_some() => {
+        Person::Unknown if policy.definition.messages.unresolved_to.is_some() => {
             Ok(Accepted::AsWritten)
         }
         // RFC 5321 §4.5.1: mail for the postmaster of a domain served here is taken.
@@ -162,13 +193,7 @@ fn resolve(generation: &Generation, mailbox: &Mailbox) -> Result<Accepted, Reply
         Person::Unknown => Err(Reply::new(550, "5.1.1", format!("{address} User unknown"))),
         Person::Alias(names) => {
             let mut found = Vec::new();
-            follow(
-                generation,
-                names,
-                domain_of(mailbox),
-                ALIAS_DEPTH,
-                &mut found,
-            );
+            follow(policy, names, domain_of(mailbox), ALIAS_DEPTH, &mut found);
             if found.is_empty() {
                 return Err(Reply::new(550, "5.1.1", format!("{address} User unknown")));
             }
@@ -178,13 +203,13 @@ fn resolve(generation: &Generation, mailbox: &Mailbox) -> Result<Accepted, Reply
 }
 
 /// `<postmaster>` is the postmaster of the first local domain.
-fn postmaster(generation: &Generation) -> Result<Accepted, Reply> {
-    let Some(domain) = generation.definition.delivery.domains.first() else {
+fn postmaster(policy: &Policy) -> Result<Accepted, Reply> {
+    let Some(domain) = policy.definition.delivery.domains.first() else {
         return Err(Reply::new(550, "5.1.1", "There is no postmaster here"));
     };
     let address = format!("postmaster@{}", domain.name);
     match Mailbox::parse(&address, true) {
-        Ok(mailbox) => resolve(generation, &mailbox).map(|accepted| match accepted {
+        Ok(mailbox) => resolve(policy, &mailbox).map(|accepted| match accepted {
             Accepted::AsWritten => Accepted::Instead(vec![address]),
             instead => instead,
         }),
@@ -192,13 +217,13 @@ fn postmaster(generation: &Generation) -> Result<Accepted, Reply> {
     }
 }
 
-fn find<'g>(generation: &'g Generation, mailbox: &Mailbox) -> Person<'g> {
+fn find<'g>(policy: &'g Policy, mailbox: &Mailbox) -> Person<'g> {
     let Some(name) = mailbox.domain.name() else {
         return Person::Known;
     };
-    let people = match generation.people.get(name) {
+    let people = match policy.people.get(name) {
         Some(people) => Some(people),
-        None => generation.people.get(name.to_lowercase().as_str()),
+        None => policy.people.get(name.to_lowercase().as_str()),
     };
     people.map_or(Person::Known, |people| {
         people.find(&mailbox.unquoted_local())
@@ -206,13 +231,7 @@ fn find<'g>(generation: &'g Generation, mailbox: &Mailbox) -> Person<'g> {
 }
 
 /// Follows other names to the end; a name that leads back, or nowhere, is left out.
-fn follow(
-    generation: &Generation,
-    names: &[String],
-    domain: &str,
-    depth: u8,
-    found: &mut Vec<String>,
-) {
+fn follow(policy: &Policy, names: &[String], domain: &str, depth: u8, found: &mut Vec<String>) {
     for name in names {
         let whole = if name.contains('@') {
             name.clone()
@@ -222,9 +241,9 @@ fn follow(
         let Ok(mailbox) = Mailbox::parse(&whole, true) else {
             continue;
         };
-        match find(generation, &mailbox) {
+        match find(policy, &mailbox) {
             Person::Alias(more) if depth > 0 && !more.iter().any(|other| other == name) => {
-                follow(generation, more, domain_of(&mailbox), depth - 1, found);
+                follow(policy, more, domain_of(&mailbox), depth - 1, found);
             }
             Person::Alias(_) | Person::Known => {
                 if found.len() < ALIAS_LIMIT && !found.contains(&whole) {
