@@ -1,30 +1,38 @@
 //! nsd with a zone of a test's own, and unbound before it as the resolver. Nothing is asked outside.
 
 use crate::{Failure, program, wait};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// The running pair.
 pub struct Dns {
     children: Vec<Child>,
+    folder: PathBuf,
+    serial: u32,
     /// Where the resolver listens.
     pub resolver: SocketAddr,
 }
 
+/// The zones served: names, and the addresses of loopback in reverse.
+const ZONES: [&str; 2] = ["example.test", "127.in-addr.arpa"];
+
 impl Dns {
     /// Serves the zone `example.test`, whose records are `records` (zone file lines, origin `example.test.`).
     pub fn start(folder: &Path, records: &str) -> Result<Dns, Failure> {
+        Dns::with_reverse(folder, records, "")
+    }
+
+    /// The same, and the reverse zone of loopback: `7.0.0 PTR scanner.example.test.` is the name of 127.0.0.7.
+    pub fn with_reverse(folder: &Path, records: &str, reverse: &str) -> Result<Dns, Failure> {
         let (nsd, unbound) = (program::find("nsd")?, program::find("unbound")?);
         fs::create_dir_all(folder)?;
         let (authority, resolver) = (wait::free_address()?, wait::free_address()?);
-        let soa = "$ORIGIN example.test.\n$TTL 60\n@ SOA ns1 hostmaster 1 3600 600 86400 1\n@ NS ns1\nns1 A 127.0.0.1\n";
-        fs::write(
-            folder.join("example.test.zone"),
-            format!("{soa}{records}\n"),
-        )?;
+        write_zones(folder, 1, [records, reverse])?;
         fs::write(
             folder.join("nsd.conf"),
             nsd_configuration(folder, authority),
@@ -35,6 +43,8 @@ impl Dns {
         )?;
         let mut dns = Dns {
             children: Vec::new(),
+            folder: folder.to_owned(),
+            serial: 1,
             resolver,
         };
         for (program, name) in [(nsd, "nsd"), (unbound, "unbound")] {
@@ -54,16 +64,55 @@ impl Dns {
         })?;
         Ok(dns)
     }
+
+    /// Serves other records from now on; what the resolver holds runs out within a second or two.
+    pub fn change(&mut self, records: &str, reverse: &str) -> Result<(), Failure> {
+        self.serial += 1;
+        write_zones(&self.folder, self.serial, [records, reverse])?;
+        self.signal(0, Signal::SIGHUP)
+    }
+
+    /// Neither answers nor refuses: the resolver stands still until [`Dns::wake`].
+    pub fn freeze(&self) -> Result<(), Failure> {
+        self.signal(1, Signal::SIGSTOP)
+    }
+
+    /// Ends [`Dns::freeze`].
+    pub fn wake(&self) -> Result<(), Failure> {
+        self.signal(1, Signal::SIGCONT)
+    }
+
+    fn signal(&self, child: usize, signal: Signal) -> Result<(), Failure> {
+        let pid = i32::try_from(self.children[child].id())?;
+        Ok(kill(Pid::from_raw(pid), signal)?)
+    }
+}
+
+fn write_zones(folder: &Path, serial: u32, records: [&str; 2]) -> Result<(), Failure> {
+    for (zone, records) in ZONES.iter().zip(records) {
+        let head = format!(
+            "$ORIGIN {zone}.\n$TTL 60\n@ SOA ns1.example.test. hostmaster.example.test. {serial} 3600 600 86400 1\n@ NS ns1.example.test.\n"
+        );
+        let own = if *zone == ZONES[0] {
+            "ns1 A 127.0.0.1\n"
+        } else {
+            ""
+        };
+        fs::write(
+            folder.join(format!("{zone}.zone")),
+            format!("{head}{own}{records}\n"),
+        )?;
+    }
+    Ok(())
 }
 
 impl Drop for Dns {
     fn drop(&mut self) {
         for child in &mut self.children {
             if let Ok(pid) = i32::try_from(child.id()) {
-                let _ = nix::sys::signal::kill(
-                    nix::unistd::Pid::from_raw(pid),
-                    nix::sys::signal::Signal::SIGTERM,
-                );
+                for signal in [Signal::SIGTERM, Signal::SIGCONT] {
+                    let _ = kill(Pid::from_raw(pid), signal);
+                }
             }
             let _ = child.wait();
         }
@@ -88,6 +137,8 @@ fn answers(resolver: SocketAddr) -> bool {
 fn nsd_configuration(folder: &Path, authority: SocketAddr) -> String {
     let (at, port) = (authority.ip(), authority.port());
     let folder = folder.display();
+    let zones = ZONES.map(|zone| format!("zone:\n  name: {zone}\n  zonefile: {zone}.zone\n"));
+    let zones = zones.concat();
     format!(
         "server:
   ip-address: {at}@{port}
@@ -101,15 +152,16 @@ fn nsd_configuration(folder: &Path, authority: SocketAddr) -> String {
   server-count: 1
 remote-control:
   control-enable: no
-zone:
-  name: example.test
-  zonefile: example.test.zone
-"
+{zones}"
     )
 }
 
 fn unbound_configuration(folder: &Path, authority: SocketAddr, resolver: SocketAddr) -> String {
     let folder = folder.display();
+    let (at, port) = (authority.ip(), authority.port());
+    let stubs =
+        ZONES.map(|zone| format!("stub-zone:\n  name: \"{zone}\"\n  stub-addr: {at}@{port}\n"));
+    let stubs = stubs.concat();
     format!(
         "server:
   interface: {}
@@ -127,17 +179,13 @@ fn unbound_configuration(folder: &Path, authority: SocketAddr, resolver: SocketA
   local-zone: \"test.\" nodefault
   local-zone: \".\" static
   local-zone: \"example.test.\" transparent
+  local-zone: \"127.in-addr.arpa.\" transparent
   cache-max-ttl: 1
   cache-max-negative-ttl: 1
 remote-control:
   control-enable: no
-stub-zone:
-  name: \"example.test\"
-  stub-addr: {}@{}
-",
+{stubs}",
         resolver.ip(),
         resolver.port(),
-        authority.ip(),
-        authority.port()
     )
 }
