@@ -1,8 +1,10 @@
 //! A client that says exactly what a test tells it to, line by line or byte by byte.
 
 use crate::Failure;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// One connection.
@@ -15,7 +17,21 @@ pub struct Wire {
 impl Wire {
     /// Connects and reads the greeting, whatever it is.
     pub fn connect(to: SocketAddr) -> Result<Wire, Failure> {
-        let stream = TcpStream::connect_timeout(&to, Duration::from_secs(10))?;
+        Wire::over(TcpStream::connect_timeout(&to, Duration::from_secs(10))?)
+    }
+
+    /// The same from another address of this host, `127.0.0.7:0` for instance.
+    pub fn from(source: SocketAddr, to: SocketAddr) -> Result<Wire, Failure> {
+        Wire::over(connect_from(source, to)?)
+    }
+
+    /// Sends a balancer's header first.
+    pub fn behind(mut stream: TcpStream, header: &[u8]) -> Result<Wire, Failure> {
+        stream.write_all(header)?;
+        Wire::over(stream)
+    }
+
+    fn over(stream: TcpStream) -> Result<Wire, Failure> {
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         stream.set_write_timeout(Some(Duration::from_secs(60)))?;
         stream.set_nodelay(true)?;
@@ -107,6 +123,18 @@ impl Wire {
     pub fn set_patience(&self, limit: Duration) -> Result<(), Failure> {
         Ok(self.reader.get_ref().set_read_timeout(Some(limit))?)
     }
+}
+
+/// A connection whose source address is chosen.
+pub fn connect_from(source: SocketAddr, to: SocketAddr) -> Result<TcpStream, Failure> {
+    let family = match to {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(source))?;
+    socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
+    Ok(socket.into())
 }
 
 /// A message as it goes over the wire in DATA: dots doubled, the final dot behind it (RFC 5321 §4.5.2).
