@@ -1,10 +1,9 @@
 //! A client that says exactly what a test tells it to, line by line or byte by byte.
 
 use crate::Failure;
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
+use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// One connection.
@@ -127,13 +126,9 @@ impl Wire {
 
 /// A connection whose source address is chosen.
 pub fn connect_from(source: SocketAddr, to: SocketAddr) -> Result<TcpStream, Failure> {
-    let family = match to {
-        SocketAddr::V4(_) => AddressFamily::Inet,
-        SocketAddr::V6(_) => AddressFamily::Inet6,
-    };
-    let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(source))?;
-    socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.bind(&source.into())?;
+    socket.connect(&to.into())?;
     Ok(socket.into())
 }
 
