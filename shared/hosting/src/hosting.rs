@@ -4,6 +4,7 @@
 //! [general]                 listen, user, autostart, limits, drain_timeout      read here, and checked
 //! [access.tls]              certificates[].certificate, .key; client_ca          only the paths, only their text
 //! [access.authentication]   accounts[].file
+//! [access.connection]       list[] where it is "file PATH"; so in [access.relay]
 //! [delivery]                domains[].recipients where it is a path
 //! ```
 //!
@@ -64,6 +65,13 @@ impl Hosting {
             Some(hosting) if reader.findings.is_empty() => Ok(hosting),
             _ => Err(reader.findings),
         }
+    }
+
+    /// The path in an entry `file PATH` of a connection or relay list; `None` for every other entry.
+    pub fn list_file(entry: &str) -> Option<&Path> {
+        let rest = entry.trim_start().strip_prefix("file")?;
+        let path = rest.strip_prefix(|c: char| c.is_ascii_whitespace())?.trim();
+        (!path.is_empty() && !path.contains('\0')).then(|| Path::new(path))
     }
 
     /// Where the file a definition names as `written` is: relative paths are meant from the definition's folder.
@@ -243,6 +251,12 @@ fn files(root: &DeTable<'_>) -> Vec<PathBuf> {
         files.extend(
             members(authentication, "accounts").filter_map(|source| path_in(source, "file")),
         );
+    }
+    for rule in ["connection", "relay"] {
+        let rule = access.and_then(|access| section(access, rule));
+        let entries = rule.into_iter().flat_map(|rule| members(rule, "list"));
+        let entries = entries.filter_map(|entry| entry.get_ref().as_str());
+        files.extend(entries.filter_map(Hosting::list_file).map(PathBuf::from));
     }
     if let Some(delivery) = section(root, "delivery") {
         files.extend(

@@ -22,6 +22,12 @@ client_ca = "ca.pem"
 [access.authentication]
 accounts = [{ file = "accounts/mx1.toml" }, { ldap = "ldaps://x" }]
 
+[access.connection]
+list = ["192.0.2.7", "file lists/blocked.txt", 3, "host file"]
+
+[access.relay]
+list = ["  file\t/etc/relay list.txt ", "file lists/blocked.txt", "file", "file ", "files x"]
+
 [delivery]
 domains = [
   { name = "a", to = "maildir:x", recipients = "lists/a" },
@@ -65,6 +71,8 @@ fn everything_root_needs_is_read_and_nothing_else() {
             "/b.pem",
             "ca.pem",
             "accounts/mx1.toml",
+            "lists/blocked.txt",
+            "/etc/relay list.txt",
             "lists/a"
         ]
     );
