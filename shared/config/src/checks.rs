@@ -2,19 +2,17 @@
 //!
 //! Never: a file, a look-up; whether a key fits its certificate is found when both are opened.
 
-use postern_access::{Entry, EntryKind, List, Mode};
 use postern_hosting::TlsMode;
 
+use crate::Authentication;
 use crate::load::Definition;
 use crate::reader::Reader;
 use crate::settings::Section;
-use crate::{Authentication, Relay};
 
 pub(crate) fn check(reader: &mut Reader<'_>, definition: &Definition) {
     required(reader);
     tls(reader, definition);
     logins(reader, definition);
-    open_relay(reader, &definition.relay);
     domains(reader, definition);
     messages(reader, definition);
     delivery(reader, definition);
@@ -151,75 +149,6 @@ fn loopback_only(definition: &Definition) -> bool {
         .listen
         .iter()
         .all(|identity| identity.address.ip().is_loopback())
-}
-
-fn open_relay(reader: &mut Reader<'_>, relay: &Relay) {
-    const REMEDY: &str =
-        "list only the computers that may relay; if everyone is meant, write allow_everyone = true";
-    let list = List::new(&relay.list);
-    let share = list.share();
-    let (span, what) = match relay.mode {
-        Mode::Only if share.v4 >= 0.25 || share.v6 >= 0.25 => {
-            let span = widest(reader, relay).or_else(|| reader.span_of(Section::Relay, "list"));
-            (
-                span,
-                "this list would relay for everyone: it holds a quarter of the Internet or more"
-                    .to_owned(),
-            )
-        }
-        Mode::AllExcept if relay.list.is_empty() => (
-            reader.span_of(Section::Relay, "mode"),
-            "this would relay for everyone: all may, and no exception is listed".to_owned(),
-        ),
-        Mode::AllExcept if share.v4 < 1.0 || share.v6 < 1.0 => {
-            let what = "this would relay for everyone who is not listed: for the Internet, that is"
-                .to_owned();
-            (reader.span_of(Section::Relay, "mode"), what)
-        }
-        _ => return wide_entries(reader, relay),
-    };
-    if relay.allow_everyone {
-        reader.warn(
-            span,
-            "this server relays for everyone",
-            "remove allow_everyone unless no stranger can connect",
-        );
-    } else {
-        reader.error(span, what, REMEDY);
-    }
-}
-
-/// The first entry that is a large part of the Internet by itself.
-fn widest(reader: &Reader<'_>, relay: &Relay) -> Option<std::ops::Range<usize>> {
-    let entry = relay.list.iter().find(|entry| is_wide(entry))?;
-    reader.span_of_line_in(Section::Relay, "list", entry.origin.line())
-}
-
-/// Not everyone, but more computers than anybody has.
-fn wide_entries(reader: &mut Reader<'_>, relay: &Relay) {
-    if relay.mode != Mode::Only {
-        return;
-    }
-    for entry in relay.list.iter().filter(|entry| is_wide(entry)) {
-        let span = reader.span_of_line_in(Section::Relay, "list", entry.origin.line());
-        let what = format!(
-            "{} is a large part of the Internet, and may relay",
-            entry.kind
-        );
-        reader.warn(span, what, "write the networks you know");
-    }
-}
-
-fn is_wide(entry: &Entry) -> bool {
-    match entry.kind {
-        EntryKind::Network(ipnet::IpNet::V4(net)) => net.prefix_len() < 8,
-        EntryKind::Network(ipnet::IpNet::V6(net)) => {
-            // fc00::/7 and fe80::/10 are nobody's on the Internet.
-            let private = net.addr().is_unique_local() || net.addr().is_unicast_link_local();
-            net.prefix_len() < 20 && !(private && net.prefix_len() >= 7)
-        }
-        _ => false,
-    }
 }
 
 fn domains(reader: &mut Reader<'_>, definition: &Definition) {

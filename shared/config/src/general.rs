@@ -8,6 +8,7 @@ use postern_access::EntryKind;
 use postern_hosting::{Hosting, Identity, ProcessLimits, TlsMode};
 
 use crate::connection::entry;
+use crate::coverage::Coverage;
 use crate::fields::Fields;
 use crate::reader::{Node, Reader};
 use crate::values::{Misfit, clip, is_host_name};
@@ -210,10 +211,11 @@ fn address<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<SocketAddr> {
 }
 
 fn proxy_from<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Vec<IpNet>> {
-    let networks = reader.list(node, "[\"192.0.2.80\"]", |reader, member| {
-        match entry(reader, member, "\"192.0.2.80\" or \"198.51.100.0/28\"")?.kind {
+    const EXAMPLE: &str = "\"192.0.2.80\" or \"198.51.100.0/28\"";
+    reader.list(node, "[\"192.0.2.80\"]", |reader, member| {
+        match entry(reader, member, EXAMPLE)?.kind {
             EntryKind::Address(address) => Some(IpNet::from(address)),
-            EntryKind::Network(network) => Some(network),
+            EntryKind::Network(network) => believable(reader, member, network),
             EntryKind::Host(_) | EntryKind::Domain(_) => {
                 reader.error(
                     member.span(),
@@ -223,15 +225,30 @@ fn proxy_from<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Vec<IpNet>
                 None
             }
         }
-    })?;
-    if !networks.is_empty() {
-        reader.not_yet(
-            node.span(),
-            "PROXY headers",
-            "remove it, and let clients connect directly",
+    })
+}
+
+/// A network whose PROXY headers may be believed: a balancer speaks for any client, so it must not be everybody.
+fn believable<'t>(reader: &mut Reader<'t>, node: &Node<'t>, network: IpNet) -> Option<IpNet> {
+    const REMEDY: &str = "write the addresses of your balancers";
+    let held = Coverage::of([network]);
+    // A /16 of strangers.
+    const WIDE: f64 = 1.0 / 65_536.0;
+    if held.most() >= 1.0 / 256.0 {
+        let what = format!(
+            "everybody's PROXY header would be believed: {network} holds {}, and each could claim any address",
+            held.in_words()
         );
+        reader.error(node.span(), what, REMEDY);
+        return None;
     }
-    Some(networks)
+    if held.most() >= WIDE {
+        let what = format!(
+            "{network} is more than balancers need: each computer in it can claim any address"
+        );
+        reader.warn(node.span(), what, REMEDY);
+    }
+    Some(network)
 }
 
 fn limits<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<ProcessLimits> {

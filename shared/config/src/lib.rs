@@ -5,6 +5,8 @@
 //! | `general.rs` … `delivery.rs` | one section each: its type, its defaults, how it is read |
 //! | `settings.rs` | the list of all settings: name, default, meaning; the example and the manual come from it |
 //! | `load.rs`, `reader.rs`, `fields.rs`, `values.rs`, `checks.rs` | text → definition and findings |
+//! | `lists.rs` | the files of entries that the lists name |
+//! | `whole.rs`, `coverage.rs` | what is wrong with the lists as a whole: the open-relay guard |
 //! | `write.rs` | a commented definition for `postern new` |
 //! | `accounts.rs` | the account file |
 //!
@@ -14,9 +16,11 @@ mod accounts;
 mod authentication;
 mod checks;
 mod connection;
+mod coverage;
 mod delivery;
 mod fields;
 mod general;
+mod lists;
 mod load;
 mod messages;
 mod nearest;
@@ -27,6 +31,7 @@ mod settings;
 mod target;
 mod tls;
 mod values;
+mod whole;
 mod write;
 
 pub use accounts::{Account, AccountError, AccountFile, UpdateError};

@@ -14,6 +14,7 @@ use postern_hosting::{Finding, Place, Severity};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::lists::{ListSites, Sites};
 use crate::nearest::nearest;
 use crate::settings::Section;
 use crate::values::{self, Misfit, clip};
@@ -33,6 +34,8 @@ pub(crate) struct Reader<'t> {
     written: HashMap<(Section, &'static str), Range<usize>>,
     /// Where each section that was written begins.
     sections: HashMap<Section, Range<usize>>,
+    /// Where the entries of the lists stand.
+    pub(crate) sites: Sites,
 }
 
 impl<'t> Reader<'t> {
@@ -54,6 +57,7 @@ impl<'t> Reader<'t> {
             line_starts,
             written: HashMap::new(),
             sections: HashMap::new(),
+            sites: Sites::default(),
         }
     }
 
@@ -100,6 +104,49 @@ impl<'t> Reader<'t> {
         self.written.insert((section, name), span);
     }
 
+    /// The text that is read.
+    pub(crate) fn written(&self) -> &'t str {
+        self.text
+    }
+
+    /// The place of these bytes.
+    pub(crate) fn place(&self, span: Range<usize>) -> Place {
+        Place::of(self.text, span)
+    }
+
+    /// Where the entries of a section's list stand.
+    pub(crate) fn sites_of(&mut self, section: Section) -> &mut ListSites {
+        match section {
+            Section::Relay => &mut self.sites.relay,
+            _ => &mut self.sites.connection,
+        }
+    }
+
+    /// All that is remembered of the lists, for findings that come after the reading.
+    pub(crate) fn take_sites(&mut self) -> Sites {
+        let mut sites = std::mem::take(&mut self.sites);
+        let place = |section, name| self.span_of(section, name).map(|span| self.place(span));
+        sites.path = self.path.to_owned();
+        for (section, list) in [
+            (Section::Connection, &mut sites.connection),
+            (Section::Relay, &mut sites.relay),
+        ] {
+            list.mode = place(section, "mode");
+            list.list = place(section, "list");
+        }
+        sites.proxy_from = place(Section::General, "proxy_from");
+        sites.allow_everyone = place(Section::Relay, "allow_everyone");
+        sites
+    }
+
+    /// Takes over a finding made elsewhere.
+    pub(crate) fn add(&mut self, finding: Finding) {
+        match self.findings.len() < Self::MOST {
+            true => self.findings.push(finding),
+            false => self.unsaid += 1,
+        }
+    }
+
     /// The line a byte is in, 1-based.
     pub(crate) fn line(&self, at: usize) -> u32 {
         self.line_starts
@@ -116,26 +163,6 @@ impl<'t> Reader<'t> {
     /// Where a finding about something that is not there belongs: the section's header, or the whole file.
     pub(crate) fn span_of_section(&self, section: Section) -> Option<Range<usize>> {
         self.sections.get(&section).cloned()
-    }
-
-    /// Where a member of a list stands, by its line: the line's own part, or the whole list where it is in one line.
-    pub(crate) fn span_of_line_in(
-        &self,
-        section: Section,
-        name: &'static str,
-        line: u32,
-    ) -> Option<Range<usize>> {
-        let whole = self.span_of(section, name)?;
-        let start = *self
-            .line_starts
-            .get(usize::try_from(line).ok()?.checked_sub(1)?)?;
-        let text = self.text.get(start..)?.lines().next()?;
-        let (from, to) = (
-            start + text.len() - text.trim_start().len(),
-            start + text.trim_end().len(),
-        );
-        let within = from >= whole.start && to <= whole.end;
-        Some(if within { from..to } else { whole })
     }
 
     /// Where a setting stands, or else its section.
@@ -183,7 +210,7 @@ impl<'t> Reader<'t> {
             return;
         }
         let finding = Finding::error(self.path, what, remedy).with_severity(severity);
-        self.findings.push(match span {
+        self.add(match span {
             Some(span) => finding.at(Place::of(self.text, span)),
             None => finding,
         });

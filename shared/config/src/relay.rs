@@ -5,6 +5,7 @@ use postern_access::{Entry, Mode, Origin};
 use crate::connection::{entries, mode};
 use crate::fields::Fields;
 use crate::reader::Reader;
+use crate::settings::Section;
 
 /// The section's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +38,9 @@ impl Relay {
     pub(crate) fn read(fields: &mut Fields<'_, '_, '_>) -> Relay {
         let mut relay = Relay::default();
         fields.set(&mut relay.mode, "mode", mode);
-        fields.set(&mut relay.list, "list", entries);
+        fields.set(&mut relay.list, "list", |reader, node| {
+            entries(reader, Section::Relay, node)
+        });
         fields.set(&mut relay.authenticated, "authenticated", Reader::truth);
         fields.set(&mut relay.domains, "domains", |reader, node| {
             reader.list(node, "[\"branch.example.net\"]", |reader, member| {

@@ -148,7 +148,9 @@ fn good_definitions_gone_wrong() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut texts: Vec<Vec<u8>> = std::fs::read_dir(folder)
         .unwrap()
-        .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| std::fs::read(path).unwrap())
         .collect();
     texts.sort();
     let until = Instant::now() + Duration::from_secs(5);
@@ -231,4 +233,61 @@ fn a_list_of_a_hundred_thousand_loads_within_a_second() {
         took < Duration::from_secs(5),
         "{took:?}, on a machine shared with other tests"
     );
+}
+
+#[test]
+fn a_hundred_thousand_entries_are_read_at_once() {
+    let networks: String = (0..100_000u32)
+        .map(|n| format!("20.{}.{}.{}/29\n", n >> 13, n >> 5 & 255, (n & 31) << 3))
+        .collect();
+    let text = format!(
+        "{GOOD}[access.connection]\nlist = [\"file a\"]\n[access.relay]\nlist = [\"file a\"]\n"
+    );
+    let started = Instant::now();
+    let (definition, _) = load(&text, Path::new("mx1.toml"));
+    let mut definition = definition.unwrap();
+    let findings = definition.read_lists(&mut |_| Ok(networks.clone().into_bytes()));
+    let took = started.elapsed();
+    assert_eq!(findings, []);
+    assert_eq!(definition.connection.list.len(), 100_000);
+    assert_eq!(definition.relay.list.len(), 100_000);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    println!("{took:?}");
+}
+
+#[test]
+fn a_hundred_thousand_entries_on_one_line_too() {
+    let networks: Vec<String> = (0..100_000u32)
+        .map(|n| format!("\"20.{}.{}.{}/29\"", n >> 13, n >> 5 & 255, (n & 31) << 3))
+        .collect();
+    let text = format!("{GOOD}[access.relay]\nlist = [{}]\n", networks.join(","));
+    let started = Instant::now();
+    let (definition, findings) = load(&text, Path::new("mx1.toml"));
+    let took = started.elapsed();
+    assert_eq!(findings, []);
+    assert_eq!(definition.unwrap().relay.list.len(), 100_000);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    println!("{took:?}");
+}
+
+const GOOD: &str = "[general]\nfqdn = \"mx1.example.com\"\nlisten = [{ address = \"127.0.0.1:25\", tls = \"none\" }]\n\
+    [access.authentication]\nanonymous = true\n";
+
+proptest! {
+    #[test]
+    fn list_files_of_any_bytes(bytes in prop::collection::vec(prop_oneof![
+        Just(b'\n'), Just(b'#'), Just(b'/'), Just(b'.'), Just(b'1'), Just(b':'), Just(b' '), any::<u8>()
+    ], 0..300)) {
+        let text = format!("{GOOD}[access.relay]\nlist = [\"file a\"]\n");
+        let mut definition = load(&text, Path::new("mx1.toml")).0.unwrap();
+        let findings = definition.read_lists(&mut |_| Ok(bytes.clone()));
+        for finding in findings.iter().filter(|one| one.path == Path::new("a")) {
+            if let Some(place) = finding.place {
+                prop_assert!(place.start <= place.end && place.end <= bytes.len());
+                let before = bytes[..place.start].iter().filter(|byte| **byte == b'\n').count();
+                prop_assert_eq!(place.line as usize, before + 1);
+            }
+            prop_assert!(finding.what.len() < 1500 && finding.remedy.len() < 1500);
+        }
+    }
 }
