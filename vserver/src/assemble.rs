@@ -147,7 +147,10 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn build(&mut self, definition: Definition) -> Generation {
+    fn build(&mut self, mut definition: Definition) -> Generation {
+        let findings = definition.read_lists(&mut *self.source.read);
+        self.source.findings.extend(findings);
+        definition.forget_places();
         let server_tls = self.server_tls(&definition);
         let accounts = self.accounts(&definition);
         let policy = Policy::build(definition, &mut self.source);
