@@ -57,7 +57,7 @@ async fn header(stream: &mut TcpStream) -> Result<Option<SocketAddr>, Error> {
         return Err(Error::Malformed("it begins like neither version"));
     }
     let mut line = first.to_vec();
-    while !line.ends_with(b"\r\n") {
+    while !line.ends_with(b"\n") {
         if line.len() >= LONGEST_LINE {
             return Err(Error::Malformed("the line does not end"));
         }
