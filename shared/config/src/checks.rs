@@ -5,14 +5,17 @@
 use postern_hosting::TlsMode;
 
 use crate::Authentication;
+use crate::grants;
 use crate::load::Definition;
 use crate::reader::Reader;
 use crate::settings::Section;
+use crate::whole::is_top_level;
 
 pub(crate) fn check(reader: &mut Reader<'_>, definition: &Definition) {
     required(reader);
     tls(reader, definition);
     logins(reader, definition);
+    grants::check(reader, definition);
     domains(reader, definition);
     messages(reader, definition);
     delivery(reader, definition);
@@ -154,6 +157,17 @@ fn loopback_only(definition: &Definition) -> bool {
 fn domains(reader: &mut Reader<'_>, definition: &Definition) {
     let local = definition.delivery.local_domains();
     for (name, _) in &definition.relay.domains {
+        if is_top_level(name) {
+            let span = reader.span_of(Section::Relay, "domains");
+            let what = format!(
+                "{name} is a top-level domain: only mail for addresses like user@{name} is taken, for none below it"
+            );
+            reader.warn(
+                span,
+                what,
+                format!("write whole domains, such as \"example.{name}\""),
+            );
+        }
         if local.contains(name) {
             let span = reader.span_of(Section::Relay, "domains");
             reader.warn(

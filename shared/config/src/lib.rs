@@ -20,6 +20,7 @@ mod coverage;
 mod delivery;
 mod fields;
 mod general;
+mod grants;
 mod lists;
 mod load;
 mod messages;

@@ -4,8 +4,9 @@ use postern_access::{Entry, Mode, Origin};
 
 use crate::connection::{entries, mode};
 use crate::fields::Fields;
-use crate::reader::Reader;
+use crate::reader::{Node, Reader};
 use crate::settings::Section;
+use crate::values::clip;
 
 /// The section's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,10 +46,26 @@ impl Relay {
         fields.set(&mut relay.domains, "domains", |reader, node| {
             reader.list(node, "[\"branch.example.net\"]", |reader, member| {
                 let origin = Origin::new(0, reader.line(member.span().start));
-                Some((reader.domain(member)?, origin))
+                Some((whole_domain(reader, member)?, origin))
             })
         });
         fields.set(&mut relay.allow_everyone, "allow_everyone", Reader::truth);
         relay
     }
+}
+
+/// A domain; a pattern would take mail for domains nobody has written down.
+fn whole_domain<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<String> {
+    let pattern = node
+        .get_ref()
+        .as_str()
+        .filter(|text| text.contains('*'))
+        .map(clip);
+    if let Some(pattern) = pattern {
+        let what = format!("`{pattern}`: relay domains match whole, and none stands for others");
+        let remedy = "write each domain; who may send to all domains stands in `list`, or logs in";
+        reader.error(node.span(), what, remedy);
+        return None;
+    }
+    reader.domain(node)
 }

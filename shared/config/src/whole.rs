@@ -254,8 +254,19 @@ fn may_be_wide(entry: &Entry) -> bool {
     }
 }
 
-/// The `domain` entries of one label, but for names the public DNS never has (RFC 6761, RFC 6762, ICANN for `internal`).
+/// The `domain` entries of one label.
 fn top_level(list: &[Entry]) -> impl Iterator<Item = (usize, &Entry, &str)> {
+    list.iter()
+        .enumerate()
+        .filter_map(|(index, entry)| match &entry.kind {
+            EntryKind::Domain(name) if is_top_level(name) => Some((index, entry, &**name)),
+            _ => None,
+        })
+}
+
+/// Whether a name of one label may be a top-level domain: not one that the public DNS never has (RFC 6761, RFC 6762,
+/// ICANN for `internal`).
+pub(crate) fn is_top_level(name: &str) -> bool {
     const NOBODYS: [&str; 6] = [
         "example",
         "internal",
@@ -264,14 +275,7 @@ fn top_level(list: &[Entry]) -> impl Iterator<Item = (usize, &Entry, &str)> {
         "localhost",
         "test",
     ];
-    list.iter()
-        .enumerate()
-        .filter_map(|(index, entry)| match &entry.kind {
-            EntryKind::Domain(name) if !name.contains('.') && !NOBODYS.contains(&&**name) => {
-                Some((index, entry, &**name))
-            }
-            _ => None,
-        })
+    !name.contains('.') && !NOBODYS.contains(&name)
 }
 
 /// Whether a domain looks like one below which a country gives names to everybody: `co.uk`, `com.au`.
