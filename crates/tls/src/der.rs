@@ -37,6 +37,8 @@ const SAN_DNS: u8 = 0x82;
 const SAN_ADDRESS: u8 = 0x87;
 
 const ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// rsaEncryption.
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
 impl<'a> Certificate<'a> {
@@ -78,6 +80,27 @@ impl<'a> Certificate<'a> {
             names,
         })
     }
+}
+
+/// The size in bits of an RSA key, from its SubjectPublicKeyInfo (RFC 8017 §A.1.1) or from the bare RSAPublicKey in it.
+/// `None` where it is neither.
+pub fn rsa_bits(der: &[u8]) -> Option<usize> {
+    let mut outer = Reader(Reader(der).take(SEQUENCE)?);
+    let mut key = match outer.take(SEQUENCE) {
+        None => outer,
+        Some(algorithm) => {
+            if Reader(algorithm).take(OID)? != RSA {
+                return None;
+            }
+            Reader(Reader(bits(outer.take(BIT_STRING)?)?).take(SEQUENCE)?)
+        }
+    };
+    let modulus = key.take(INTEGER)?;
+    key.take(INTEGER)?;
+    let leading = modulus.iter().take_while(|octet| **octet == 0).count();
+    let significant = &modulus[leading..];
+    let unused = significant.first()?.leading_zeros() as usize;
+    Some(significant.len() * 8 - unused)
 }
 
 /// A BIT STRING without its count of unused bits, which is 0 for keys and signatures.
@@ -302,6 +325,25 @@ mod tests {
         ];
         for (der, seconds) in cases {
             assert_eq!(Reader(der).time(), seconds, "{}", der.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn rsa_keys_are_measured() {
+        let spki = |modulus: &[u8]| {
+            let wrap = |tag: u8, content: &[u8]| [&[tag, content.len() as u8], content].concat();
+            let key = [wrap(INTEGER, modulus), wrap(INTEGER, &[1, 0, 1])].concat();
+            let key = wrap(SEQUENCE, &key);
+            let algorithm = wrap(SEQUENCE, &[wrap(OID, RSA), vec![0x05, 0x00]].concat());
+            let string = wrap(BIT_STRING, &[&[0], key.as_slice()].concat());
+            (wrap(SEQUENCE, &[algorithm, string].concat()), key)
+        };
+        let (whole, bare) = spki(&[0, 0x80, 0, 0, 0]);
+        assert_eq!((rsa_bits(&whole), rsa_bits(&bare)), (Some(32), Some(32)));
+        assert_eq!(rsa_bits(&spki(&[0x01, 0]).0), Some(9));
+        assert_eq!(rsa_bits(&spki(&[0, 0]).0), None);
+        for length in 0..whole.len() {
+            assert_eq!(rsa_bits(&whole[..length]), None);
         }
     }
 

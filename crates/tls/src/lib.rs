@@ -10,6 +10,8 @@
 //! Never: opening the files of a server (root does, and passes them); SMTP; a decision whether TLS is needed.
 
 pub mod certs;
+pub mod dane;
+pub mod mta_sts;
 
 mod client;
 mod facts;
@@ -19,6 +21,7 @@ mod der;
 
 pub use certs::{CertificateFacts, Error, PairFiles, PemFile};
 pub use client::ClientTls;
+pub use der::rsa_bits;
 pub use facts::Facts;
 pub use server::{MinVersion, ServerSettings, ServerTls, Strength};
 
