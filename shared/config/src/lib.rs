@@ -7,6 +7,7 @@
 //! | `load.rs`, `reader.rs`, `fields.rs`, `values.rs`, `checks.rs` | text → definition and findings |
 //! | `lists.rs` | the files of entries that the lists name |
 //! | `whole.rs`, `coverage.rs` | what is wrong with the lists as a whole: the open-relay guard |
+//! | `host.rs` | what the lists mean on a host with such gateways and bridges |
 //! | `write.rs` | a commented definition for `postern new` |
 //! | `accounts.rs` | the account file |
 //!
@@ -21,6 +22,7 @@ mod delivery;
 mod fields;
 mod general;
 mod grants;
+mod host;
 mod lists;
 mod load;
 mod messages;
@@ -43,6 +45,7 @@ pub use delivery::{
     Recipients, Route,
 };
 pub use general::General;
+pub use host::{HostFacts, Lender, Role};
 pub use load::{Definition, load};
 pub use messages::{Badmail, BareNewline, Messages, RatePair};
 pub use postern_access::{AnonymousLocalSender, Entry, Grants, LockoutRule, Mode, Rate};

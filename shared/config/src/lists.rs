@@ -9,6 +9,7 @@
 //!
 //! Never: opens a file; whoever calls reads it.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use postern_access::{Entry, Origin};
@@ -16,6 +17,7 @@ use postern_hosting::{Finding, Hosting, Place, Severity};
 
 use crate::connection::entry_misfit;
 use crate::load::Definition;
+use crate::settings::Section;
 use crate::values::{Misfit, clip};
 use crate::whole;
 
@@ -24,6 +26,8 @@ use crate::whole;
 pub(crate) struct Sites {
     /// The definition.
     pub(crate) path: PathBuf,
+    /// The line of the value of each setting that is written.
+    pub(crate) lines: HashMap<(Section, &'static str), u32>,
     /// The files of entries, as written, in the order of their numbers; located from the definition's folder.
     pub(crate) files: Vec<PathBuf>,
     /// Of `[access.connection]`.
@@ -196,6 +200,11 @@ impl Definition {
         }
         cut_short(&self.sites.path, &mut findings);
         findings
+    }
+
+    /// The line that a setting's value begins on; `None`: it is not written, and the default holds.
+    pub fn line_of(&self, section: Section, name: &'static str) -> Option<u32> {
+        self.sites.lines.get(&(section, name)).copied()
     }
 
     /// Forgets where the entries stand, once no finding about them can come any more: 8 bytes an entry.

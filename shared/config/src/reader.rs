@@ -127,6 +127,10 @@ impl<'t> Reader<'t> {
         let mut sites = std::mem::take(&mut self.sites);
         let place = |section, name| self.span_of(section, name).map(|span| self.place(span));
         sites.path = self.path.to_owned();
+        let lines = self.written.iter();
+        sites.lines = lines
+            .map(|(setting, span)| (*setting, self.line(span.start)))
+            .collect();
         for (section, list) in [
             (Section::Connection, &mut sites.connection),
             (Section::Relay, &mut sites.relay),

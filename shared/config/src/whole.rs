@@ -231,7 +231,7 @@ impl Guard<'_> {
 const MEANT: &str = "allow_everyone is true";
 
 /// The address of a network of one, or the network.
-fn shown(network: &ipnet::IpNet) -> String {
+pub(crate) fn shown(network: &ipnet::IpNet) -> String {
     match network.prefix_len() == network.max_prefix_len() {
         true => network.addr().to_string(),
         false => network.to_string(),
