@@ -187,6 +187,25 @@ impl List {
         self.hosts.iter().map(|(name, _)| &**name)
     }
 
+    /// All entries: networks by address, IPv4 first, then hosts, then domains, both by name.
+    pub fn entries(&self) -> impl Iterator<Item = Found<'_>> {
+        let v4 = self.v4.networks(|start| IpAddr::V4(start.into()));
+        let v6 = self.v6.networks(|start| IpAddr::V6(start.into()));
+        let networks = v4.chain(v6).map(|(network, origin)| Found {
+            matched: Matched::Network(network),
+            origin,
+        });
+        let hosts = self.hosts.iter().map(|(name, origin)| Found {
+            matched: Matched::Host(name),
+            origin: *origin,
+        });
+        let domains = self.domains.iter().map(|(name, origin)| Found {
+            matched: Matched::Domain(name),
+            origin: *origin,
+        });
+        networks.chain(hosts).chain(domains)
+    }
+
     /// Whether a domain entry could change the answer for `address`: the only case in which a reverse look-up is due.
     pub fn needs_names(&self, address: IpAddr, hosts: &ResolvedHosts) -> bool {
         !self.domains.is_empty()
@@ -274,7 +293,7 @@ impl List {
                 trail.note(
                     || format!("{rule}.list: {} ({})", found.matched, mode.as_str()),
                     Some(found.origin),
-                    allowed,
+                    true,
                 );
                 (allowed, Reason::Listed(found.origin))
             }
@@ -283,7 +302,7 @@ impl List {
                 trail.note(
                     || format!("{rule}.list: no entry for {address} ({})", mode.as_str()),
                     None,
-                    allowed,
+                    true,
                 );
                 (allowed, Reason::NotListed)
             }
@@ -382,6 +401,13 @@ impl<K: Key> Ranges<K> {
             starts: starts.into_boxed_slice(),
             rest: rest.into_boxed_slice(),
         }
+    }
+
+    fn networks(&self, ip: impl Fn(K) -> IpAddr) -> impl Iterator<Item = (IpNet, Origin)> {
+        let all = self.starts.iter().zip(&self.rest);
+        all.filter_map(move |(start, rest)| {
+            Some((IpNet::new(ip(*start), rest.length).ok()?, rest.origin))
+        })
     }
 
     fn find(&self, address: K) -> Option<(K, u8, Origin)> {

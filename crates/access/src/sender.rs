@@ -97,13 +97,13 @@ impl SenderRule {
         };
         let what = self.anonymous_local;
         trail.note(
-            || {
-                format!(
-                    "anonymous_local_sender: {} ({domain} is local)",
-                    what.as_str()
-                )
-            },
+            || format!("delivery.domains: {domain}"),
             Some(origin),
+            false,
+        );
+        trail.note(
+            || format!("authentication.anonymous_local_sender: {}", what.as_str()),
+            None,
             true,
         );
         match what {
@@ -145,7 +145,11 @@ impl SenderRule {
         }
         let own = login.owns(local, domain);
         trail.note(
-            || format!("{local}@{domain} belongs to {}: {own}", login.account),
+            || {
+                let account = login.account;
+                let belongs = if own { "belongs" } else { "does not belong" };
+                format!("authentication.sender_must_match: {local}@{domain} {belongs} to {account}")
+            },
             None,
             true,
         );

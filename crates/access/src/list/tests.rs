@@ -181,3 +181,31 @@ fn names_decide_only_where_they_can() {
         assert_eq!(found("203.0.113.1", &[name]), None, "{name}");
     }
 }
+
+#[test]
+fn all_entries_are_told_in_order_each_once() {
+    let entries = [
+        "domain b.example",
+        "2001:db8::/32",
+        "192.0.2.7",
+        "host scanner.example",
+        "10.0.0.0/8",
+        "10.1.0.0/16",
+        "::ffff:192.0.2.7",
+        "domain a.example",
+    ];
+    let told: Vec<(String, u32)> = list(&entries)
+        .entries()
+        .map(|found| (found.matched.to_string(), found.origin.line()))
+        .collect();
+    let expected = [
+        ("10.0.0.0/8", 5),
+        ("10.1.0.0/16", 6),
+        ("192.0.2.7", 3),
+        ("2001:db8::/32", 2),
+        ("host scanner.example", 4),
+        ("domain a.example", 8),
+        ("domain b.example", 1),
+    ];
+    assert_eq!(told, expected.map(|(text, line)| (text.to_owned(), line)));
+}
