@@ -214,7 +214,13 @@ impl Stage {
     /// Waits until server `name` is in `state`.
     pub fn wait_state(&self, name: &str, state: ServerState) -> Result<ServerRow, Failure> {
         let found = wait::until(&format!("{name} to be {state}"), PATIENCE, || {
-            self.row(name).ok().filter(|row| row.state == state)
+            let row = self.row(name).ok()?;
+            let hopeless = row.state == ServerState::Refused;
+            (row.state == state || hopeless).then_some(row)
+        });
+        let found = found.and_then(|row| match row.state == state {
+            true => Ok(row),
+            false => Err("its definition was refused".into()),
         });
         found.map_err(|error| format!("{error}; it is {:?}", self.row(name)).into())
     }

@@ -18,8 +18,8 @@ pub struct Dns {
     pub resolver: SocketAddr,
 }
 
-/// The zones served: names, and the addresses of loopback in reverse.
-const ZONES: [&str; 2] = ["example.test", "127.in-addr.arpa"];
+/// The zones served: names, and the addresses of 192.0.2.0/24 in reverse.
+const ZONES: [&str; 2] = ["example.test", "2.0.192.in-addr.arpa"];
 
 impl Dns {
     /// Serves the zone `example.test`, whose records are `records` (zone file lines, origin `example.test.`).
@@ -27,7 +27,8 @@ impl Dns {
         Dns::with_reverse(folder, records, "")
     }
 
-    /// The same, and the reverse zone of loopback: `7.0.0 PTR scanner.example.test.` is the name of 127.0.0.7.
+    /// The same, and the reverse zone of 192.0.2.0/24: `7 PTR scanner.example.test.` is the name of 192.0.2.7. A client
+    /// gets such an address from a balancer's header; those of loopback are never asked of a name server (RFC 6761).
     pub fn with_reverse(folder: &Path, records: &str, reverse: &str) -> Result<Dns, Failure> {
         let (nsd, unbound) = (program::find("nsd")?, program::find("unbound")?);
         fs::create_dir_all(folder)?;
@@ -179,7 +180,7 @@ fn unbound_configuration(folder: &Path, authority: SocketAddr, resolver: SocketA
   local-zone: \"test.\" nodefault
   local-zone: \".\" static
   local-zone: \"example.test.\" transparent
-  local-zone: \"127.in-addr.arpa.\" transparent
+  local-zone: \"2.0.192.in-addr.arpa.\" transparent
   cache-max-ttl: 1
   cache-max-negative-ttl: 1
 remote-control:
