@@ -3,7 +3,7 @@
 //! ```text
 //! connect → 220 → EHLO → 250 → MAIL+RCPT+DATA → 250 250 354 → body+dot [+QUIT] → 250 [221] → again
 //! ```
-//! It prints one JSON line: messages answered 250, the seconds from first connect to last 250, refusals, its own
+//! With `--each 0` a session is 220, QUIT, 221, and counts as a message. It prints one JSON line: messages answered 250, the seconds from first connect to last 250, refusals, its own
 //! processor time. Never: a second thread; it shares two cores with what it measures.
 
 use crate::Failure;
@@ -140,14 +140,13 @@ impl Generator {
 
     /// Opens the next connection in place `token`, as long as there are messages to send.
     fn open(&mut self, token: usize) -> Result<(), Failure> {
-        let left = self
-            .plan
-            .each
-            .min(self.plan.messages.saturating_sub(self.begun));
-        if left == 0 {
+        let remaining = self.plan.messages.saturating_sub(self.begun);
+        if remaining == 0 {
             return Ok(());
         }
-        self.begun += left;
+        let left = self.plan.each.min(remaining);
+        // A session without a message counts as one.
+        self.begun += left.max(1);
         let stream = TcpStream::connect(self.plan.to)?;
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
@@ -269,6 +268,11 @@ impl Session {
             return false;
         }
         match self.state {
+            State::Greeting if self.left == 0 => {
+                outcome.messages += 1;
+                self.state = State::Goodbye;
+                self.stream.write_all(b"QUIT\r\n").is_ok()
+            }
             State::Greeting => {
                 self.state = State::Hello;
                 self.stream.write_all(b"EHLO client.example\r\n").is_ok()

@@ -11,6 +11,7 @@
 //! Never: a figure from a debug build, or from a server that does not sync.
 
 mod arguments;
+mod doors;
 mod idle;
 mod load;
 mod measure;

@@ -85,12 +85,18 @@ pub(crate) fn many_workers(folder: &Path) -> Result<Idle, Failure> {
     })
 }
 
-fn prepare(folder: &Path, name: &str, sink: SocketAddr) -> Result<(Stage, SocketAddr), Failure> {
+/// A stage of release binaries, without a server yet.
+pub(crate) fn empty(folder: &Path) -> Result<Stage, Failure> {
     std::fs::create_dir_all(folder)?;
     std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let program = std::env::current_exe()?;
     let stage = Stage::with(folder, program.parent().ok_or("this program lies nowhere")?)?;
     std::fs::write(stage.path("etc/postern.toml"), "log = \"warn\"\n")?;
+    Ok(stage)
+}
+
+fn prepare(folder: &Path, name: &str, sink: SocketAddr) -> Result<(Stage, SocketAddr), Failure> {
+    let stage = empty(folder)?;
     let address = wait::free_address()?;
     stage.define(name, &definition(&stage, address, sink))?;
     Ok((stage, address))

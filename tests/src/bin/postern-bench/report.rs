@@ -1,11 +1,17 @@
 //! What was found: a table for a person, JSON for whoever compares over time.
 
+use crate::doors::Doors;
 use crate::idle::Idle;
 use crate::rounds::{NullSample, SCENARIOS, Sample};
 use crate::{Failure, postfix};
 use std::path::Path;
 
-pub(crate) fn print(alone: &[NullSample], samples: &[Sample], idles: &[Idle]) {
+pub(crate) fn print(
+    alone: &[NullSample],
+    samples: &[Sample],
+    idles: &[Idle],
+    doors: Option<&Doors>,
+) {
     println!("\nThe generator straight into the sink (nothing can be measured above this)");
     for (title, rate, cpu) in alone {
         println!(
@@ -94,8 +100,36 @@ pub(crate) fn print(alone: &[NullSample], samples: &[Sample], idles: &[Idle]) {
             );
         }
     }
+    doors.into_iter().for_each(print_doors);
     println!(
         "\n(✓ met, ✗ missed. Processor time: utime + stime of all the server's processes, ended children included, from /proc.)"
+    );
+}
+
+fn print_doors(found: &Doors) {
+    println!(
+        "\n(g) Rules at the door: connections greeted a second, the worker's processor time for each"
+    );
+    let first = found.doors.first().map(|door| door.rate);
+    for door in &found.doors {
+        let share = ratio(Some(door.rate), first);
+        println!(
+            "  {:53} {:>9.0}/s {:>6.1} µs {:>7} {}",
+            door.title,
+            door.rate,
+            door.micros,
+            share.map_or("-".into(), |r| format!("{r:.2}x")),
+            door.target.map_or(String::new(), |t| verdict(
+                share.map(|r| r >= t),
+                &format!("≥{t}x")
+            ))
+        );
+    }
+    println!(
+        "  {:53} {:>9.3} s {:>18}",
+        "a reload with 100,000 networks",
+        found.reload,
+        verdict(Some(found.reload < 1.0), "<1 s")
     );
 }
 
@@ -137,6 +171,7 @@ pub(crate) fn write(
     alone: &[NullSample],
     samples: &[Sample],
     idles: &[Idle],
+    doors: Option<&Doors>,
 ) -> Result<(), Failure> {
     let seconds = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)?
@@ -147,6 +182,7 @@ pub(crate) fn write(
         "generator_alone": alone,
         "samples": samples,
         "memory": idles,
+        "doors": doors,
     });
     let text = serde_json::to_string_pretty(&all)?;
     std::fs::write(folder.join(format!("bench-{seconds}.json")), &text)?;

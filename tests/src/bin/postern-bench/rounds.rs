@@ -3,7 +3,7 @@
 use crate::idle::{self, Idle};
 use crate::load::Outcome;
 use crate::measure::{self, cpu};
-use crate::{Failure, postern, postfix, report};
+use crate::{Failure, doors, postern, postfix, report};
 use std::any::Any;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -173,6 +173,10 @@ pub(crate) fn run(who: Who) -> Result<(), Failure> {
     println!("machinery: generator straight into the sink");
     let null = null_samples(&mut sink)?;
     let idles = idle_figures(&servers, folder.path(), quick, &only)?;
+    let doors = match who != Who::Postfix && (only.is_empty() || only.contains('g')) {
+        true => Some(doors::measure(&folder.path().join("doors"), rounds, quick)?),
+        false => None,
+    };
     let mut samples = Vec::new();
     for round in 1..=rounds {
         for scenario in SCENARIOS
@@ -200,8 +204,8 @@ pub(crate) fn run(who: Who) -> Result<(), Failure> {
         }
     }
     drop(servers);
-    report::print(&null, &samples, &idles);
-    report::write(Path::new(&base), &null, &samples, &idles)
+    report::print(&null, &samples, &idles, doors.as_ref());
+    report::write(Path::new(&base), &null, &samples, &idles, doors.as_ref())
 }
 
 fn idle_figures(
