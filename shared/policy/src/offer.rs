@@ -22,6 +22,7 @@ pub fn session_settings(definition: &Definition, mode: TlsMode, means: Means) ->
     let basic: Vec<&'static str> = match authentication.basic && means.accounts {
         true => Mechanism::ALL
             .iter()
+            .filter(|mechanism| mechanism.reveals_password())
             .map(|mechanism| mechanism.name())
             .collect(),
         false => Vec::new(),
