@@ -2,7 +2,7 @@
 //!
 //! Never: a file, a look-up; whether a key fits its certificate is found when both are opened.
 
-use postern_hosting::TlsMode;
+use postern_hosting::{Identity, TlsMode};
 
 use crate::Authentication;
 use crate::grants;
@@ -136,14 +136,22 @@ fn logins(reader: &mut Reader<'_>, definition: &Definition) {
             "nobody can log in: basic_requires_tls is true, and there is no TLS",
             remedy,
         );
-    } else if !basic_requires_tls && !loopback_only(definition) {
+    } else if let Some(identity) = in_clear(definition).filter(|_| !basic_requires_tls) {
         let span = written(reader, "basic_requires_tls");
-        reader.warn(
-            span,
-            "passwords may travel in clear: basic_requires_tls is false",
-            "write basic_requires_tls = true",
+        let what = format!(
+            "passwords may travel in clear to {}: basic_requires_tls is false",
+            identity.address
         );
+        reader.warn(span, what, "write basic_requires_tls = true");
     }
+}
+
+/// The first identity at which somebody from elsewhere could log in outside TLS, were it allowed.
+fn in_clear(definition: &Definition) -> Option<&Identity> {
+    let mut listen = definition.general.listen.iter();
+    listen
+        .find(|identity| identity.tls != TlsMode::Implicit && !identity.address.ip().is_loopback())
+        .filter(|_| !definition.tls.require)
 }
 
 fn loopback_only(definition: &Definition) -> bool {

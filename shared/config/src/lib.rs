@@ -48,7 +48,7 @@ pub use general::General;
 pub use host::{HostFacts, Lender, Role};
 pub use load::{Definition, load};
 pub use messages::{Badmail, BareNewline, Messages, RatePair};
-pub use postern_access::{AnonymousLocalSender, Entry, Grants, LockoutRule, Mode, Rate};
+pub use postern_access::{AnonymousLocalSender, Entry, Grants, LockoutRule, Mode, Rate, Who};
 pub use postern_hosting::{Finding, Identity, Place, ProcessLimits, Severity, TlsMode};
 pub use relay::Relay;
 pub use secret::Secret;

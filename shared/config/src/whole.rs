@@ -45,7 +45,12 @@ impl Guard<'_> {
         if rule.mode == Mode::AllExcept {
             return self.shut(findings);
         }
-        if rule.list.is_empty() {
+        // An entry that was not understood has its own finding.
+        let tried = sites
+            .connection
+            .list
+            .is_some_and(|place| place.end - place.start > "[]".len());
+        if rule.list.is_empty() && !(tried && self.definition.list_files.is_empty()) {
             let finding = self.finding(
                 Severity::Warning,
                 "nobody can connect: only listed computers may, and none is listed",
