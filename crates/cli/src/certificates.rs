@@ -1,7 +1,8 @@
-//! What can be told of a certificate and its key before a worker sees them: that they are PEM, fit each other, and are in date.
+//! What can be told of a certificate and its key before a worker sees them: that they are PEM, fit each other, are in date,
+//! and name the server.
 //!
-//! Only the three fields needed are found in the DER (RFC 5280 §4.1): validity, and the public key, compared byte for byte
-//! with the one that belongs to the private key.
+//! Only the four fields needed are found in the DER (RFC 5280 §4.1): validity, the public key, compared byte for byte
+//! with the one that belongs to the private key, and the alternative names.
 //!
 //! Never: says that a chain is trusted; that is for whoever connects.
 
@@ -26,7 +27,7 @@ pub(crate) enum Fault {
 }
 
 /// Days ahead of the end from which it is worth a warning.
-const SOON: u64 = 14 * 86_400;
+const SOON: u64 = 21 * 86_400;
 
 /// Looks at a pair; the key may be missing where it cannot be read.
 pub(crate) fn inspect(certificate: &[u8], key: Option<&str>, now: u64) -> Vec<Fault> {
@@ -57,12 +58,31 @@ pub(crate) fn inspect(certificate: &[u8], key: Option<&str>, now: u64) -> Vec<Fa
     faults
 }
 
+/// The host names in the first certificate; `None`: there is none that can be read.
+pub(crate) fn names(certificate: &[u8]) -> Option<Vec<String>> {
+    let leaf = CertificateDer::pem_slice_iter(certificate).next()?.ok()?;
+    Some(Fields::find(&leaf)?.names)
+}
+
+/// Whether one of a certificate's names is `host`'s; `*` stands for one whole label, the first (RFC 6125 §6.4.3).
+pub(crate) fn covers(names: &[String], host: &str) -> bool {
+    names.iter().any(|name| {
+        name.eq_ignore_ascii_case(host)
+            || matches!(
+                (name.strip_prefix("*."), host.split_once('.')),
+                (Some(parent), Some((_, rest))) if parent.eq_ignore_ascii_case(rest)
+            )
+    })
+}
+
 /// The fields of a certificate that matter here.
 struct Fields<'a> {
     begins: u64,
     ends: u64,
     /// The SubjectPublicKeyInfo, whose last bytes are the key itself.
     public_key: &'a [u8],
+    /// The DNS names among the alternative names. A common name counts for nothing (RFC 9525 §2).
+    names: Vec<String>,
 }
 
 impl<'a> Fields<'a> {
@@ -83,8 +103,39 @@ impl<'a> Fields<'a> {
             begins,
             ends,
             public_key: element(&mut rest, 0x30)?,
+            names: alternative_names(rest).unwrap_or_default(),
         })
     }
+}
+
+/// RFC 5280 §4.2.1.6, in what follows the public key: two unique identifiers, which nobody uses, and the extensions.
+fn alternative_names(mut rest: &[u8]) -> Option<Vec<String>> {
+    const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+    const DNS_NAME: u8 = 0x82;
+    while matches!(rest.first(), Some(0x81 | 0x82)) {
+        let tag = *rest.first()?;
+        element(&mut rest, tag)?;
+    }
+    let mut wrapped = element(&mut rest, 0xa3)?;
+    let mut extensions = element(&mut wrapped, 0x30)?;
+    while let Some(mut extension) = element(&mut extensions, 0x30) {
+        if element(&mut extension, 0x06)? != SUBJECT_ALT_NAME {
+            continue;
+        }
+        // It may be said to be critical.
+        let _ = element(&mut { extension }, 0x01).map(|_| element(&mut extension, 0x01));
+        let mut value = element(&mut extension, 0x04)?;
+        let mut names = element(&mut value, 0x30)?;
+        let mut found = Vec::new();
+        while let Some(&tag) = names.first() {
+            let name = element(&mut names, tag)?;
+            if tag == DNS_NAME {
+                found.push(String::from_utf8_lossy(name).into_owned());
+            }
+        }
+        return Some(found);
+    }
+    None
 }
 
 /// The content of the element at the front, which must have this tag; `rest` is then what follows it.
@@ -204,6 +255,33 @@ mod tests {
             inspect(certificate.as_bytes(), Some(&certificate), MARCH_2026),
             [Fault::NoKey]
         );
+    }
+
+    #[test]
+    fn names_are_found_and_wildcards_stand_for_one_label() {
+        let certificate = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            let params = CertificateParams::new(names).unwrap();
+            params
+                .self_signed(&KeyPair::generate().unwrap())
+                .unwrap()
+                .pem()
+        };
+        let pem = certificate(&["mx1.example.com", "192.0.2.7", "*.example.net"]);
+        let found = names(pem.as_bytes()).unwrap();
+        assert_eq!(found, ["mx1.example.com", "*.example.net"]);
+        for (host, covered) in [
+            ("mx1.example.com", true),
+            ("MX1.example.com", true),
+            ("mx2.example.com", false),
+            ("a.example.net", true),
+            ("a.b.example.net", false),
+            ("example.net", false),
+        ] {
+            assert_eq!(covers(&found, host), covered, "{host}");
+        }
+        assert_eq!(names(certificate(&[]).as_bytes()).unwrap(), [""; 0]);
+        assert_eq!(names(b"nothing"), None);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) const DEFAULT_CONTROL: &str = "/run/postern/control";
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  refused, or failed; for check: a definition has errors
+  1  refused, or failed; for check: a definition has errors (with --strict: or warnings)
   2  the command line is wrong, or a file cannot be read or written
   3  posternd cannot be reached
 

@@ -5,6 +5,7 @@
 mod common;
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use common::{Etc, golden, postern};
@@ -255,6 +256,208 @@ fn host_settings_are_checked_too() {
         "{}",
         run.out
     );
+}
+
+#[test]
+fn files_of_entries_are_read_and_their_bad_lines_shown() {
+    let etc = Etc::new();
+    etc.write(
+        "lists/blocked.txt",
+        "# spammers\n198.51.100.0/24\n198.51.100.7/24  # meant as a net\n\"203.0.113.9\",\n",
+    );
+    etc.write("lists/relay.txt", "192.0.2.7\n\n64.0.0.0/2\n");
+    let lists = "[access.connection]\nlist = [\"file ../lists/blocked.txt\", \"file gone.txt\"]\n";
+    etc.write("servers/blocked.toml", &format!("{GOOD}\n{lists}"));
+    let relay = "[access.relay]\nlist = [\"file ../lists/relay.txt\"]\n";
+    let relay = format!("{GOOD}\n{relay}").replace(":25\"", ":26\"");
+    etc.write("servers/relay.toml", &relay);
+    let run = etc.postern(&["check"]);
+    assert_eq!((run.code, run.err.as_str()), (1, ""));
+    golden("check-lists.txt", &etc.anonymous(&run.out));
+}
+
+/// What only root may read is a note to others, and no error.
+#[test]
+fn a_list_that_this_user_may_not_read_is_a_note() {
+    let etc = Etc::new();
+    let lists = "[access.connection]\nlist = [\"file blocked.txt\"]\n";
+    etc.write("servers/mx1.toml", &format!("{GOOD}\n{lists}"));
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let list = etc.write("servers/blocked.txt", "nonsense here\n");
+    open(&list, 0o000);
+    // Root may read everything, so somebody else looks, with a copy of the command within his reach.
+    let command = etc.path().join("postern");
+    // Not written by this process: a test beside this one that forks meanwhile would keep it from being executed.
+    let copied = std::process::Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_postern"))
+        .arg(&command)
+        .status();
+    assert!(copied.unwrap().success());
+    for path in [etc.path(), &etc.path().join("servers"), &command] {
+        open(path, 0o755);
+    }
+    let mut check = std::process::Command::new(command);
+    check
+        .args(["--config", etc.text(), "check"])
+        .current_dir("/");
+    if rustix::process::geteuid().is_root() {
+        check.uid(65_534);
+    }
+    let run = check.output().unwrap();
+    let out = String::from_utf8(run.stdout).unwrap();
+    assert_eq!(run.status.code(), Some(0), "{out}");
+    assert!(
+        out.contains("note: ")
+            && out.contains("blocked.txt is not open to you")
+            && !out.contains("error"),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_certificate_should_name_the_server_and_last() {
+    let etc = Etc::new();
+    let key = KeyPair::generate().unwrap();
+    secret(&etc, "servers/key.pem", &key.serialize_pem());
+    let write = |name: &str, names: &[&str], days: i64| {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        let epoch = date_time_ymd(1970, 1, 1);
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap();
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after =
+            epoch + now + std::time::Duration::from_secs(86_400) * days.try_into().unwrap();
+        secret(&etc, name, &params.self_signed(&key).unwrap().pem());
+    };
+    write(
+        "servers/other.pem",
+        &["mail.example.org", "*.example.org"],
+        400,
+    );
+    write("servers/none.pem", &[], 400);
+    write("servers/wild.pem", &["*.example.com"], 22);
+    write("servers/soon.pem", &["mx1.example.com"], 20);
+    let stories = [
+        ("other", vec!["other.pem does not name mx1.example.com"]),
+        ("none", vec!["none.pem does not name mx1.example.com"]),
+        ("wild", vec![]),
+        ("soon", vec!["soon.pem ends on "]),
+    ];
+    for (name, warnings) in stories {
+        let text = with_tls(&format!("{name}.pem"), "key.pem");
+        etc.write("servers/mx1.toml", &text);
+        let run = etc.postern(&["check", "mx1"]);
+        assert_eq!(run.code, 0, "{}", run.out);
+        assert_eq!(
+            run.out.matches("warning:").count(),
+            warnings.len(),
+            "{}",
+            run.out
+        );
+        for warning in &warnings {
+            assert!(run.out.contains(warning), "{}", run.out);
+        }
+        // Those who want warnings to count say so.
+        let run = etc.postern(&["check", "mx1", "--strict"]);
+        assert_eq!(run.code, i32::from(!warnings.is_empty()), "{}", run.out);
+    }
+    // One of several is enough.
+    let pairs = "{ certificate = \"other.pem\", key = \"key.pem\" }, { certificate = \"wild.pem\", key = \"key.pem\" }";
+    etc.write(
+        "servers/mx1.toml",
+        &format!("{GOOD}\n[access.tls]\ncertificates = [{pairs}]\n"),
+    );
+    let run = etc.postern(&["check", "mx1", "--strict"]);
+    assert_eq!(run.code, 0, "{}", run.out);
+}
+
+#[test]
+fn servers_that_deliver_to_each_other_are_named() {
+    let etc = Etc::new();
+    let server = |name: &str, port: u16, next: &str| {
+        let text = format!(
+            "[general]\nfqdn = \"{name}.example.com\"\nlisten = [{{ address = \"127.0.0.1:{port}\", tls = \"none\" }}]\n\n\
+             [access.authentication]\nanonymous = true\n\n[delivery]\nsmart_host = [\"{next}\"]\n"
+        );
+        etc.write(&format!("servers/{name}.toml"), &text);
+    };
+    server("one", 2501, "two.example.com:2502");
+    server("two", 2502, "[127.0.0.1]:2501");
+    server("alone", 2503, "localhost:2503");
+    let run = etc.postern(&["check"]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""), "{}", run.out);
+    golden("check-loops.txt", &etc.anonymous(&run.out));
+    // The neighbours count even where only one is looked at.
+    let run = etc.postern(&["check", "one"]);
+    assert!(run.out.contains("one → two → one"), "{}", run.out);
+}
+
+#[test]
+fn grants_and_recipients_that_match_nobody_are_named() {
+    let etc = Etc::new();
+    let hash = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$iIpfuwAHYnqTvRrzxQ9Dqn0RbXfLBF/fpSKzKgOQXMw";
+    secret(
+        &etc,
+        "accounts/mx1.toml",
+        &format!("[accounts.\"alice@example.com\"]\npassword = \"{hash}\"\ngroups = [\"staff\"]\n"),
+    );
+    etc.write(
+        "servers/people.txt",
+        "alice\nbob@example.com\ncarol, dave\n",
+    );
+    etc.write(
+        "servers/mx1.toml",
+        r#"[general]
+fqdn = "mx1.example.com"
+listen = [{ address = "127.0.0.1:25", tls = "none" }]
+
+[access.authentication]
+basic_requires_tls = false
+accounts = [{ file = "../accounts/mx1.toml" }]
+submit = ["@Staff", "alice", "erin"]
+relay = ["@interns", "ALICE@example.com"]
+
+[delivery]
+domains = [{ name = "example.com", to = "lmtp:unix:/run/dovecot/lmtp", recipients = "people.txt" }]
+"#,
+    );
+    let run = etc.postern(&["check"]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""), "{}", run.out);
+    golden("check-nobody.txt", &etc.anonymous(&run.out));
+}
+
+/// In a network of its own, with a gateway and a bridge like docker's.
+#[test]
+fn a_gateway_or_bridge_in_the_relay_list_is_warned_of() {
+    const NETWORK: &str = "mount -t sysfs sysfs /sys && ip link add docker0 type bridge \
+        && ip addr add 172.30.0.1/16 dev docker0 && ip link add v0 type veth peer name v1 \
+        && ip addr add 10.99.0.2/24 dev v0 && ip link set v0 up && ip link set v1 up \
+        && ip route add default via 10.99.0.1 && exec \"$0\" \"$@\"";
+    let etc = Etc::new();
+    etc.write(
+        "lists/inside.txt",
+        "# the office\n10.99.0.0/24\n10.99.1.0/24\n",
+    );
+    let relay = "[access.relay]\nlist = [\"172.16.0.0/12\", \"file ../lists/inside.txt\"]\n";
+    etc.write("servers/mx1.toml", &format!("{GOOD}\n{relay}"));
+    let run = std::process::Command::new("unshare")
+        .args(["--map-root-user", "--net", "--mount", "sh", "-c", NETWORK])
+        .args([
+            env!("CARGO_BIN_EXE_postern"),
+            "--config",
+            etc.text(),
+            "check",
+        ])
+        .output()
+        .unwrap();
+    let (out, err) = (
+        String::from_utf8(run.stdout).unwrap(),
+        String::from_utf8(run.stderr).unwrap(),
+    );
+    assert_eq!((run.status.code(), err.as_str()), (Some(0), ""), "{out}");
+    golden("check-host.txt", &etc.anonymous(&out));
 }
 
 #[test]

@@ -1,54 +1,35 @@
-//! The files a definition names, looked into as far as this user may: certificates and keys, accounts, recipients.
+//! The files a definition names, looked into as far as this user may: certificates and keys, accounts, lists, recipients.
 //!
 //! Never: an error for a file that only root may read; posternd opens it as root.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use postern_config::{AccountFile, AccountSource, CertificatePair, Definition, Recipients};
-use postern_hosting::{Finding, Hosting, Place, Severity};
+use postern_config::{AccountFile, AccountSource, CertificatePair, Definition, Recipients, Who};
+use postern_hosting::{Finding, Hosting, Severity};
 
-use crate::certificates::{Fault, inspect};
+use super::{at, host, recipients};
+use crate::certificates::{Fault, covers, inspect, names};
 use crate::failure::plain;
 use crate::render;
 
-/// The same finding, marked where `word` stands in the text, if it does.
-pub(super) fn at(finding: Finding, text: &str, word: &str) -> Finding {
-    match text.find(&format!("\"{word}\"")) {
-        Some(start) => {
-            let place = Place::of(text, start..start + word.len() + 2);
-            finding.at(place)
-        }
-        None => finding,
-    }
-}
-
-/// Looks into the files a definition names.
-pub(super) fn check_files(definition: &Definition, text: &str, path: &Path) -> Vec<Finding> {
+/// Looks into the files a definition names, and at what its lists, whole with their files, mean on this host.
+pub(super) fn check_files(mut definition: Definition, text: &str, path: &Path) -> Vec<Finding> {
     let files = Files {
         definition: path,
         text,
     };
-    let mut findings: Vec<Finding> = Vec::new();
-    findings.extend(
-        definition
-            .tls
-            .certificates
-            .iter()
-            .flat_map(|pair| files.check_pair(pair)),
-    );
+    let mut findings = files.check_certificates(&definition);
     if let Some(authority) = &definition.tls.client_ca {
         findings.extend(files.read(authority).err());
     }
-    for source in &definition.authentication.accounts {
-        if let AccountSource::File { path } = source {
-            findings.extend(files.check_accounts(path));
-        }
-    }
+    findings.extend(files.check_logins(&definition));
+    findings.extend(files.check_lists(&mut definition));
+    findings.extend(definition.host_findings(&host::facts()));
     for domain in &definition.delivery.domains {
         if let Recipients::File(path) = &domain.recipients {
-            findings.extend(files.read(path).err());
+            findings.extend(files.check_recipients(&domain.name, path));
         }
     }
     findings
@@ -77,6 +58,12 @@ impl Files<'_> {
     }
 
     fn read(&self, written: &Path) -> Result<Vec<u8>, Finding> {
+        self.read_as(written, &written.to_string_lossy())
+    }
+
+    /// Reads a file that the definition names as `entry`.
+    fn read_as(&self, written: &Path, entry: &str) -> Result<Vec<u8>, Finding> {
+        let entry = Path::new(entry);
         let located = Hosting::locate(self.definition, written);
         std::fs::read(&located).map_err(|cause| {
             let name = located.display();
@@ -84,7 +71,7 @@ impl Files<'_> {
                 let what = format!("{name} is not open to you, so it was not looked at");
                 return self.finding(
                     Severity::Note,
-                    written,
+                    entry,
                     what,
                     "use sudo to have it checked; posternd opens it as root",
                 );
@@ -92,14 +79,50 @@ impl Files<'_> {
             let what = format!("{name} cannot be read: {}", plain(&cause));
             self.finding(
                 Severity::Error,
-                written,
+                entry,
                 what,
                 "put the file there, or correct the path",
             )
         })
     }
 
-    fn check_pair(&self, pair: &CertificatePair) -> Vec<Finding> {
+    fn check_certificates(&self, definition: &Definition) -> Vec<Finding> {
+        let pairs = &definition.tls.certificates;
+        let mut findings = Vec::new();
+        let mut known = Vec::new();
+        for pair in pairs {
+            let (more, names) = self.check_pair(pair);
+            findings.extend(more);
+            known.extend(names);
+        }
+        // Only if all of them could be read is it known that none has the name.
+        let fqdn = &definition.general.fqdn;
+        let named = known.iter().any(|names| covers(names, fqdn));
+        if let Some(first) = pairs
+            .first()
+            .filter(|_| known.len() == pairs.len() && !named)
+        {
+            let what = match pairs.len() {
+                1 => format!("{} does not name {fqdn}", first.certificate.display()),
+                _ => format!("none of the certificates names {fqdn}"),
+            };
+            let known = known.concat();
+            let remedy = match known.is_empty() {
+                true => {
+                    format!("get one with {fqdn} among its names; clients that look will not send")
+                }
+                false => format!(
+                    "get one that does, or write the fqdn it is for: {}",
+                    some(&known)
+                ),
+            };
+            findings.push(self.finding(Severity::Warning, &first.certificate, what, remedy));
+        }
+        findings
+    }
+
+    /// What is wrong with a pair, and the names in its certificate if they are known.
+    fn check_pair(&self, pair: &CertificatePair) -> (Vec<Finding>, Option<Vec<String>>) {
         let mut findings = Vec::new();
         let certificate = self
             .read(&pair.certificate)
@@ -112,12 +135,13 @@ impl Files<'_> {
         if key.is_some() {
             findings.extend(self.others_may_read(&pair.key));
         }
-        if let Some(certificate) = certificate {
-            let key = key.as_deref().map(String::from_utf8_lossy);
-            let faults = inspect(&certificate, key.as_deref(), render::now());
-            findings.extend(faults.into_iter().map(|fault| self.fault(pair, fault)));
-        }
-        findings
+        let Some(certificate) = certificate else {
+            return (findings, None);
+        };
+        let key = key.as_deref().map(String::from_utf8_lossy);
+        let faults = inspect(&certificate, key.as_deref(), render::now());
+        findings.extend(faults.into_iter().map(|fault| self.fault(pair, fault)));
+        (findings, names(&certificate))
     }
 
     fn fault(&self, pair: &CertificatePair, fault: Fault) -> Finding {
@@ -164,22 +188,71 @@ impl Files<'_> {
         self.finding(severity, written, what, remedy)
     }
 
-    fn check_accounts(&self, written: &Path) -> Vec<Finding> {
+    /// The account files, and the grants to accounts that none of them has.
+    fn check_logins(&self, definition: &Definition) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut files = Vec::new();
+        let sources = &definition.authentication.accounts;
+        for source in sources {
+            if let AccountSource::File { path } = source {
+                let (file, more) = self.check_accounts(path);
+                files.extend(file);
+                findings.extend(more);
+            }
+        }
+        // With a source that cannot be read, nobody is known not to be there.
+        if files.len() == sources.len() && !files.is_empty() {
+            findings.extend(self.check_grants(definition, &files));
+        }
+        findings
+    }
+
+    fn check_grants(&self, definition: &Definition, files: &[AccountFile]) -> Vec<Finding> {
+        let accounts = || files.iter().flat_map(AccountFile::iter);
+        let login = &definition.authentication;
+        let mut findings = Vec::new();
+        for grant in login.submit.iter().chain(login.relay.iter()) {
+            let (known, what) = match &grant.who {
+                Who::Everybody => continue,
+                Who::Account(name) => (
+                    accounts().any(|account| same(&account.name, name)),
+                    format!("no account file has an account {name}"),
+                ),
+                Who::Group(name) => (
+                    accounts().any(|account| account.groups.iter().any(|group| same(group, name))),
+                    format!("no account is in the group {name}"),
+                ),
+            };
+            if known {
+                continue;
+            }
+            let remedy = match &grant.who {
+                Who::Account(name) => {
+                    let whole = format!("{}@", name.to_lowercase());
+                    let meant = accounts().find(|one| one.name.to_lowercase().starts_with(&whole));
+                    meant.map(|account| format!("write \"{}\"", account.name))
+                }
+                _ => None,
+            };
+            let remedy = remedy.unwrap_or_else(|| "correct the name, or remove it".to_owned());
+            let written = PathBuf::from(grant.to_string());
+            findings.push(self.finding(Severity::Warning, &written, what, remedy));
+        }
+        findings
+    }
+
+    fn check_accounts(&self, written: &Path) -> (Option<AccountFile>, Vec<Finding>) {
         let bytes = match self.read(written) {
             Ok(bytes) => bytes,
-            Err(finding) => return vec![finding],
+            Err(finding) => return (None, vec![finding]),
         };
         let located = Hosting::locate(self.definition, written);
         let Ok(text) = String::from_utf8(bytes) else {
-            return vec![self.finding(
-                Severity::Error,
-                written,
-                format!("{} is not UTF-8", located.display()),
-                "save it as UTF-8",
-            )];
+            return (None, vec![self.not_utf8(written)]);
         };
         let (accounts, mut findings) = AccountFile::parse(&text, &located);
-        if findings.is_empty() && accounts.iter().next().is_none() {
+        let is_whole = findings.is_empty();
+        if is_whole && accounts.is_empty() {
             let what = format!("{} has no accounts: nobody can log in", located.display());
             findings.push(self.finding(
                 Severity::Note,
@@ -189,7 +262,48 @@ impl Files<'_> {
             ));
         }
         findings.extend(self.others_may_read(written));
+        (is_whole.then_some(accounts), findings)
+    }
+
+    fn not_utf8(&self, written: &Path) -> Finding {
+        let located = Hosting::locate(self.definition, written);
+        self.finding(
+            Severity::Error,
+            written,
+            format!("{} is not UTF-8", located.display()),
+            "save it as UTF-8",
+        )
+    }
+
+    /// Reads the files of entries that the lists name, and judges the lists whole.
+    fn check_lists(&self, definition: &mut Definition) -> Vec<Finding> {
+        let mut unread: Vec<Finding> = Vec::new();
+        let mut findings = definition.read_lists(&mut |path| {
+            self.read_as(path, &format!("file {}", path.display()))
+                .map_err(|finding| {
+                    unread.push(finding);
+                    UNREAD.to_owned()
+                })
+        });
+        // Said once, and as a note where only root may read it.
+        findings.retain(|finding| !finding.what.ends_with(UNREAD));
+        findings.extend(unread);
         findings
+    }
+
+    /// A list of recipients: one local part a line.
+    fn check_recipients(&self, domain: &str, written: &Path) -> Vec<Finding> {
+        let bytes = match self.read(written) {
+            Ok(bytes) => bytes,
+            Err(finding) => return vec![finding],
+        };
+        match String::from_utf8(bytes) {
+            Ok(text) => {
+                let located = Hosting::locate(self.definition, written);
+                recipients::check(domain, &text, &located)
+            }
+            Err(_) => vec![self.not_utf8(written)],
+        }
     }
 
     /// A file with secrets should be its owner's alone.
@@ -206,4 +320,18 @@ impl Files<'_> {
             )
         })
     }
+}
+
+/// Marks a list file that could not be read, for which there is a finding already.
+const UNREAD: &str = "(unread)";
+
+/// The first few of them.
+fn some(names: &[String]) -> String {
+    let few: Vec<&str> = names.iter().take(4).map(String::as_str).collect();
+    few.join(", ")
+}
+
+/// Equal without regard to case.
+fn same(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
 }
