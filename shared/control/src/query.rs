@@ -1,16 +1,21 @@
 //! client ↔ worker, over the pair that posternd introduced.
 //!
 //! The client says `Hello` first and is answered `Hello`; after that each question has one answer, in order. The worker
-//! trusts whom posternd let in. Times are seconds since 1970.
+//! trusts whom posternd let in. Times are seconds since 1970. A question that a worker does not know, because it is of
+//! an older release, is answered `Unknown`.
+
+mod explained;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Link, Received, VERSION, bounded};
+
+pub use explained::{Case, Explanation, Stage, StageKind, StepRow};
 
 /// What a client asks of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +67,10 @@ pub enum Question {
         /// What.
         which: Which,
     },
+    /// What would happen in a session that might be.
+    Explain(Box<Case>),
+    /// What the policy in force comes to.
+    Facts,
 }
 
 /// Which messages are meant.
@@ -106,6 +115,10 @@ pub enum Answer {
         /// To how many messages.
         count: u64,
     },
+    /// What would happen.
+    Explained(Box<Explanation>),
+    /// What the policy comes to is in the file that came along, as JSON.
+    Facts,
     /// No such message, or it cannot be done.
     Unknown {
         /// Why, in words.
@@ -283,9 +296,14 @@ impl Inquiry {
 
     /// Asks, and waits for the answer.
     pub fn ask(&self, question: &Question) -> Result<Answer, Error> {
+        self.ask_for_files(question).map(|(answer, _)| answer)
+    }
+
+    /// The same where the answer comes with files.
+    pub fn ask_for_files(&self, question: &Question) -> Result<(Answer, Vec<OwnedFd>), Error> {
         self.link.send(question, &[])?;
         match self.link.receive()? {
-            Received::Packet(answer, _) => Ok(answer),
+            Received::Packet(answer, files) => Ok((answer, files)),
             Received::Closed => Err(Error::Closed),
         }
     }
