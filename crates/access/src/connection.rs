@@ -23,6 +23,11 @@ impl ConnectionRule {
         ConnectionRule { mode, list }
     }
 
+    /// What the list means.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// The list.
     pub fn list(&self) -> &List {
         &self.list

@@ -1,15 +1,17 @@
 //! Definition and files → a policy.
 //!
-//! Never: a certificate or a password; those stay with the worker.
+//! Never: a key or a password; those stay with the worker.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use postern_access::{ConnectionRule, DomainSet, List, RelayRule, SenderRule};
-use postern_config::{Definition, Finding, Place, Recipients};
+use postern_config::{CertificatePair, Definition, Finding, Place, Recipients};
 
+use crate::facts::mark;
 use crate::people::{People, listed};
+use crate::places::Places;
 
 /// The rules of one definition, ready to decide.
 pub struct Policy {
@@ -23,6 +25,10 @@ pub struct Policy {
     pub relay: RelayRule,
     /// Who is there in the local domains, by domain in lower case.
     pub people: HashMap<Box<str>, People>,
+    /// Where the rules stand.
+    pub places: Places,
+    /// The certificate files as written, and a number that changes when one does; `None`: it could not be read.
+    pub certificates: BTreeMap<String, Option<u64>>,
 }
 
 /// A definition's text, and how the files it names are read.
@@ -41,6 +47,8 @@ impl Policy {
     /// Builds the rules; what is wrong with a file goes to the source's findings.
     pub fn build(mut definition: Definition, source: &mut Source<'_>) -> Policy {
         let people = people(&definition, source);
+        let certificates = certificates(&definition, source);
+        let places = Places::new(&definition, source.path);
         let local = definition.delivery.local_domains();
         let connection = definition.connection.rule();
         let sender = sender_rule(&definition, local.clone());
@@ -53,6 +61,8 @@ impl Policy {
             sender,
             relay,
             people,
+            places,
+            certificates,
             definition: Arc::new(definition),
         }
     }
@@ -93,6 +103,17 @@ impl Source<'_> {
             None => finding,
         });
     }
+}
+
+/// Whether a certificate can be used is not judged here.
+fn certificates(definition: &Definition, source: &mut Source<'_>) -> BTreeMap<String, Option<u64>> {
+    let mut marked = |pair: &CertificatePair| {
+        let bytes = (source.read)(&pair.certificate).ok();
+        let path = pair.certificate.display().to_string();
+        (path, bytes.map(|bytes| mark(&bytes)))
+    };
+    let pairs = definition.tls.certificates.iter();
+    pairs.map(&mut marked).collect()
 }
 
 fn people(definition: &Definition, source: &mut Source<'_>) -> HashMap<Box<str>, People> {

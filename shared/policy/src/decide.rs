@@ -56,6 +56,11 @@ pub fn unavailable(policy: &Policy) -> Reply {
     )
 }
 
+/// The answer to a login that fails, whatever the reason: an unknown account looks like a wrong password.
+pub fn login_refused() -> Reply {
+    Reply::new(535, "5.7.8", "Authentication unsuccessful")
+}
+
 /// Whether this client may send as this sender.
 pub fn sender(policy: &Policy, login: Option<&Login<'_>>, mail: &Mail) -> Result<Verdict, Reply> {
     let verdict = ask_sender(login, mail, |question| policy.sender.decide(question));
@@ -217,7 +222,8 @@ fn postmaster(policy: &Policy) -> Result<Accepted, Reply> {
     }
 }
 
-fn find<'g>(policy: &'g Policy, mailbox: &Mailbox) -> Person<'g> {
+/// Who a recipient of a local domain is.
+pub(crate) fn find<'g>(policy: &'g Policy, mailbox: &Mailbox) -> Person<'g> {
     let Some(name) = mailbox.domain.name() else {
         return Person::Known;
     };

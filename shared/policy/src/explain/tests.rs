@@ -1,0 +1,200 @@
+//! Trails and replies on a small definition; tests/tests/explain.rs has the large table, and the wire beside it.
+
+use super::*;
+use crate::{Policy, Source};
+
+const DEFINITION: &str = r#"[general]
+fqdn = "mx.example.com"
+listen = ["127.0.0.1:2525", { address = "127.0.0.1:4650", tls = "implicit" }]
+
+[access.authentication]
+anonymous = true
+anonymous_local_sender = "mark"
+
+[access.connection]
+list = ["203.0.113.0/24", "domain spam.example"]
+
+[access.relay]
+list = ["192.0.2.0/24", "domain office.example"]
+domains = ["branch.example.net"]
+
+[[delivery.domains]]
+name = "example.com"
+to = "maildir:/var/mail/{domain}/{local}"
+recipients = ["alice", "bob"]
+aliases = { sales = ["alice", "carol@example.net"] }
+
+[access.tls]
+certificates = [{ certificate = "cert.pem", key = "key.pem" }]
+"#;
+
+fn policy() -> Policy {
+    let path = std::path::Path::new("/somewhere/servers/mx1.toml");
+    let (definition, findings) = postern_config::load(DEFINITION, path);
+    let mut source = Source {
+        path,
+        text: DEFINITION,
+        read: &mut |_| Err("no file is read here".to_owned()),
+        findings,
+    };
+    let definition = definition.unwrap_or_else(|| panic!("{:?}", source.findings));
+    Policy::build(definition, &mut source)
+}
+
+fn known(names: Names<'_>) -> Known<'_> {
+    Known {
+        means: Means {
+            certificate: true,
+            accounts: true,
+        },
+        hosts: postern_access::NameFacts::NONE.hosts,
+        names,
+        login: None,
+        now: Instant::now(),
+    }
+}
+
+fn case(client: &str, sender: &str, recipients: &[&str]) -> Case {
+    Case {
+        client: client.parse().unwrap(),
+        names: None,
+        local: None,
+        tls: false,
+        login: None,
+        ehlo: None,
+        sender: Some(sender.to_owned()),
+        recipients: recipients.iter().map(|one| (*one).to_owned()).collect(),
+    }
+}
+
+fn replies(explanation: &Explanation) -> Vec<&str> {
+    let stages = explanation.stages.iter();
+    stages.map(|stage| stage.reply.as_str()).collect()
+}
+
+#[test]
+fn names_are_asked_for_only_where_a_rule_asks() {
+    let policy = policy();
+    let unasked = known(Names::Unasked);
+    let listed = case("203.0.113.9", "", &[]);
+    let explained = explain(&policy, &listed, &unasked).unwrap();
+    assert!(!explained.accepted);
+    assert_eq!(
+        replies(&explained),
+        ["554 5.7.1 mx.example.com Connection refused"]
+    );
+    let steps: Vec<(&str, Option<&str>, bool)> = explained.stages[0]
+        .steps
+        .iter()
+        .map(|step| (step.rule.as_str(), step.place.as_deref(), step.matched))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            ("reverse look-up: not needed", None, false),
+            (
+                "connection.list: 203.0.113.0/24 (all-except)",
+                Some("servers/mx1.toml:10"),
+                true
+            ),
+        ]
+    );
+    let stranger = case("198.51.100.7", "a@b.example", &["x@far.example"]);
+    assert_eq!(
+        explain(&policy, &stranger, &unasked),
+        Err(Unfinished::NamesWanted)
+    );
+    let names = ["pc.office.example".into()];
+    let office = explain(&policy, &stranger, &known(Names::Found(&names))).unwrap();
+    assert!(office.accepted, "{office:?}");
+    let nobody = explain(&policy, &stranger, &known(Names::LeftOut)).unwrap();
+    assert_eq!(
+        replies(&nobody),
+        [
+            "220 mx.example.com ESMTP",
+            "250 2.1.0 sender OK",
+            "550 5.7.1 Unable to relay for x@far.example"
+        ]
+    );
+}
+
+#[test]
+fn every_recipient_is_heard_and_told_what_it_becomes() {
+    let case = case(
+        "192.0.2.7",
+        "eve@example.com",
+        &[
+            "sales@example.com",
+            "nobody@example.com",
+            "<@a,@b:x@far.example>",
+            "x@far.example",
+            "no one",
+        ],
+    );
+    let explained = explain(&policy(), &case, &known(Names::Found(&[]))).unwrap();
+    assert!(!explained.accepted);
+    assert_eq!(
+        replies(&explained)[2..],
+        [
+            "250 2.1.5 recipient OK",
+            "550 5.1.1 nobody@example.com User unknown",
+            "550 5.7.1 Unable to relay for x@far.example",
+            "250 2.1.5 recipient OK",
+            "501 5.1.3 Invalid address",
+        ]
+    );
+    let last = |stage: usize| explained.stages[stage].steps.last().unwrap();
+    assert_eq!(
+        last(2).rule,
+        "aliases: sales@example.com is alice@example.com, carol@example.net"
+    );
+    assert_eq!(last(2).place.as_deref(), Some("servers/mx1.toml:16"));
+    assert!(explained.stages[1].steps.iter().any(|step| {
+        step.rule == "authentication.anonymous_local_sender: mark"
+            && step.place.as_deref() == Some("servers/mx1.toml:7")
+    }));
+}
+
+#[test]
+fn a_login_in_clear_hears_what_the_session_says() {
+    let mut case = case("192.0.2.7", "", &[]);
+    case.login = Some("alice".to_owned());
+    let explained = explain(&policy(), &case, &known(Names::Found(&[]))).unwrap();
+    assert_eq!(
+        replies(&explained)[1..],
+        ["538 5.7.11 Encryption required for requested authentication mechanism"]
+    );
+    let step = &explained.stages[1].steps[0];
+    assert_eq!(step.rule, "authentication.basic_requires_tls: true");
+    assert_eq!(
+        (step.place.as_deref(), step.matched),
+        (Some("default"), true)
+    );
+    // Inside TLS it is offered; nobody of this name is there.
+    case.local = Some("127.0.0.1:4650".parse().unwrap());
+    let explained = explain(&policy(), &case, &known(Names::Found(&[]))).unwrap();
+    assert_eq!(
+        replies(&explained)[1..],
+        ["", "535 5.7.8 Authentication unsuccessful"]
+    );
+}
+
+#[test]
+fn what_has_a_line_break_in_it_is_one_line_and_no_command() {
+    let injected = case(
+        "192.0.2.7",
+        "a@b.example>\r\nRCPT TO:<x@far.example",
+        &["bob@example.com"],
+    );
+    let explained = explain(&policy(), &injected, &known(Names::Found(&[]))).unwrap();
+    assert_eq!(replies(&explained)[1..], ["500 5.5.2 Syntax error"]);
+}
+
+#[test]
+fn an_address_that_is_not_listened_on_is_no_case() {
+    let mut case = case("192.0.2.7", "", &[]);
+    let elsewhere = "127.0.0.9:25".parse().unwrap();
+    case.local = Some(elsewhere);
+    let explained = explain(&policy(), &case, &known(Names::LeftOut));
+    assert_eq!(explained, Err(Unfinished::NoIdentity(elsewhere)));
+}
