@@ -13,6 +13,8 @@ mod file;
 use std::sync::Arc;
 
 use postern_access::Login;
+use postern_config::{Account, AccountFile};
+use postern_policy::find_account;
 use postern_sasl::Secret;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -69,12 +71,10 @@ impl Accounts {
             .acquire()
             .await
             .map_err(|closed| Unavailable(closed.to_string()))?;
-        let names = self.spellings(name);
+        let (name, domain) = (name.to_owned(), self.default_domain.clone());
         let sources = self.sources.clone();
         let checked = spawn_blocking(move || {
-            let known = sources
-                .iter()
-                .find_map(|source| names.iter().find_map(|name| source.get(name)));
+            let known = find_account(files(&sources), &name, &domain);
             // Unknown accounts are checked against a hash nobody has the password of.
             let hash = known.map_or(file::nobody(), |account| account.password.as_str());
             let right = file::verify(hash, password.expose());
@@ -89,14 +89,19 @@ impl Accounts {
             .map_err(|stopped| Unavailable(stopped.to_string()))
     }
 
-    /// The name as given, and with the default domain where it has none.
-    fn spellings(&self, name: &str) -> Vec<String> {
-        let mut names = vec![name.to_owned()];
-        if !name.contains('@') && !self.default_domain.is_empty() {
-            names.push(format!("{name}@{}", self.default_domain));
-        }
-        names
+    /// The account that a name at login means.
+    pub(crate) fn find(&self, name: &str) -> Option<&Account> {
+        find_account(files(&self.sources), name, &self.default_domain)
     }
+
+    /// All accounts, by source and name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Account> {
+        files(&self.sources).flat_map(AccountFile::iter)
+    }
+}
+
+fn files(sources: &[Arc<FileSource>]) -> impl Iterator<Item = &AccountFile> {
+    sources.iter().map(|source| source.file())
 }
 
 impl LoggedIn {

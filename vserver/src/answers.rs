@@ -4,6 +4,9 @@
 //!
 //! Never: an answer longer than a packet; a client that can hold up mail.
 
+mod explain;
+
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,12 +41,37 @@ async fn converse(
         let Received::Packet(question, _) = received? else {
             break;
         };
-        let answer = answer(server, question, uid).await;
-        timeout(PATIENCE, link.send(&answer))
+        let (answer, file) = match serde_json::from_value(question) {
+            Ok(Question::Facts) => facts(server).await,
+            Ok(question) => (answer(server, question, uid).await, None),
+            Err(error) => (unknown(&error), None),
+        };
+        let files: Vec<_> = file.iter().map(OwnedFd::as_fd).collect();
+        timeout(PATIENCE, link.send_with(&answer, &files))
             .await
             .unwrap_or(Err(postern_control::Error::WouldBlock))?;
     }
     Ok(())
+}
+
+/// A client of a later release may ask what nobody here knows: its other questions are still answered.
+fn unknown(error: &serde_json::Error) -> Answer {
+    Answer::Unknown {
+        reason: format!(
+            "the worker does not understand the question ({error}); it may be of an older release"
+        ),
+    }
+}
+
+async fn facts(server: &Arc<Server>) -> (Answer, Option<OwnedFd>) {
+    let generation = server.generation.load_full();
+    match explain::facts(generation).await {
+        Ok(file) => (Answer::Facts, Some(file)),
+        Err(error) => {
+            let reason = format!("the facts cannot be written down: {error}");
+            (Answer::Unknown { reason }, None)
+        }
+    }
 }
 
 async fn answer(server: &Arc<Server>, question: Question, uid: u32) -> Answer {
@@ -101,6 +129,9 @@ async fn answer(server: &Arc<Server>, question: Question, uid: u32) -> Answer {
                 count: outbound.thaw(which).await,
             }
         }
+        Question::Explain(case) => explain::explain(server, &case).await,
+        // Its answer has a file, and is given where files are sent.
+        Question::Facts => facts(server).await.0,
     }
 }
 

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -90,7 +90,10 @@ impl Parcel {
                 .unwrap_or_else(|| "the supervisor did not hand it over".to_owned()));
         };
         let file = file.try_clone().map_err(|error| error.to_string())?;
-        read_whole(&mut File::from(file)).map_err(|error| error.to_string())
+        let mut file = File::from(file);
+        // The place in the file is shared with whoever read it before; a pipe has none.
+        let _ = file.rewind();
+        read_whole(&mut file).map_err(|error| error.to_string())
     }
 }
 

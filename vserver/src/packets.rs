@@ -4,7 +4,7 @@
 //!
 //! Never: what a packet means.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use postern_control::{Error, Link, Received};
 use serde::Serialize;
@@ -56,6 +56,15 @@ impl Packets {
 
     /// Sends one packet.
     pub(crate) async fn send<T: Serialize>(&self, packet: &T) -> Result<(), Error> {
+        self.send_with(packet, &[]).await
+    }
+
+    /// The same, with copies of `files`.
+    pub(crate) async fn send_with<T: Serialize>(
+        &self,
+        packet: &T,
+        files: &[BorrowedFd<'_>],
+    ) -> Result<(), Error> {
         loop {
             self.watch
                 .writable()
@@ -66,7 +75,7 @@ impl Packets {
                 })?;
             let mut sent = Err(Error::WouldBlock);
             let _ = self.watch.try_io(tokio::io::Interest::WRITABLE, || {
-                sent = self.link.send(packet, &[]);
+                sent = self.link.send(packet, files);
                 would_block(&sent)
             });
             match sent {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
-use postern_config::{Account, AccountFile};
+use postern_config::AccountFile;
 
 /// One account file, as it was when the generation was built.
 pub(crate) struct FileSource {
@@ -19,9 +19,9 @@ impl FileSource {
         FileSource { accounts }
     }
 
-    /// The account of this name, compared without case.
-    pub(crate) fn get(&self, name: &str) -> Option<&Account> {
-        self.accounts.get(name)
+    /// The accounts.
+    pub(crate) fn file(&self) -> &AccountFile {
+        &self.accounts
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use postern_access::{ClientKey, Lockout, LockoutRule};
+use postern_policy::decide::login_refused;
 use postern_sasl::{Exchange, Mechanism, Step, Want};
 use postern_smtp::{Ask, AuthAnswer, AuthStep, Reply};
 
@@ -84,7 +85,7 @@ impl Walk {
                 self.exchange = None;
                 attempt.log(mechanism, "", "refused", &why.to_string());
                 count(&attempt.server.counters.logins_refused);
-                ask.refuse(unsuccessful());
+                ask.refuse(login_refused());
                 None
             }
             Step::Want(want) => {
@@ -159,7 +160,7 @@ impl Attempt<'_> {
     ) -> Option<LoggedIn> {
         self.log(mechanism, account, "refused", why);
         count(&self.server.counters.logins_refused);
-        ask.refuse(unsuccessful());
+        ask.refuse(login_refused());
         None
     }
 
@@ -176,10 +177,6 @@ impl Attempt<'_> {
             "login"
         );
     }
-}
-
-fn unsuccessful() -> Reply {
-    Reply::new(535, "5.7.8", "Authentication unsuccessful")
 }
 
 impl Guesses {

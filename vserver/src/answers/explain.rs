@@ -1,0 +1,72 @@
+//! What would happen in a session, and what the policy in force comes to: for `postern explain` and `postern diff`.
+//!
+//! Never: a decision; those are the policy's.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use postern_control::query::{Answer, Case};
+use postern_policy::explain::{Known, Names, Unfinished, explain as explain_case};
+use postern_policy::facts::Facts;
+use postern_policy::{Means, login_of};
+use rustix::fs::{MemfdFlags, memfd_create};
+use tokio::task::spawn_blocking;
+
+use crate::door::Phase;
+use crate::generation::Generation;
+use crate::server::Server;
+
+/// Explains a case under the policy in force. Names are looked up only where a rule asks for them.
+pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
+    let generation = server.generation.load_full();
+    let hosts = generation.hosts.load_full();
+    let login = case.login.as_deref();
+    let account = login.and_then(|name| generation.accounts.find(name));
+    let mut known = Known {
+        means: Means {
+            certificate: generation.server_tls.is_some(),
+            accounts: !generation.accounts.is_empty(),
+        },
+        hosts: &hosts.resolved,
+        names: Names::Unasked,
+        login: account.map(login_of),
+        now: Instant::now(),
+    };
+    let mut explained = explain_case(&generation.policy, case, &known);
+    let names;
+    if explained == Err(Unfinished::NamesWanted) {
+        let (resolver, counters) = (&generation.resolver, &server.counters);
+        names = server
+            .names
+            .of(resolver, counters, case.client.to_canonical())
+            .await;
+        known.names = Names::Found(&names);
+        explained = explain_case(&generation.policy, case, &known);
+    }
+    match explained {
+        Ok(mut explanation) => {
+            if server.door.phase() != Phase::Open {
+                let note = "the server is paused or stopping: new connections hear 421 4.3.2";
+                explanation.notes.push(note.to_owned());
+            }
+            Answer::Explained(Box::new(explanation.bounded()))
+        }
+        Err(unfinished) => Answer::Unknown {
+            reason: unfinished.to_string(),
+        },
+    }
+}
+
+/// The facts of the policy in force, written to a file in memory.
+pub(super) async fn facts(generation: Arc<Generation>) -> std::io::Result<OwnedFd> {
+    let written = spawn_blocking(move || {
+        let facts = Facts::of(&generation.policy, generation.accounts.all());
+        let mut file = File::from(memfd_create("facts", MemfdFlags::CLOEXEC)?);
+        file.write_all(&serde_json::to_vec(&facts)?)?;
+        Ok(file.into())
+    });
+    written.await.map_err(std::io::Error::other)?
+}
