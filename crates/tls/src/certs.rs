@@ -62,6 +62,18 @@ pub struct CertificateFacts {
 }
 
 impl CertificateFacts {
+    /// Of one certificate that another server has shown; the path is empty. `None` where it cannot be read.
+    pub fn of_der(der: &[u8]) -> Option<CertificateFacts> {
+        let certificate = Certificate::parse(der)?;
+        let moment = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        Some(CertificateFacts {
+            path: PathBuf::new(),
+            not_before: moment(certificate.not_before)?,
+            not_after: moment(certificate.not_after)?,
+            names: certificate.names,
+        })
+    }
+
     /// How long it is still good for; zero when it is over.
     pub fn remaining(&self, now: SystemTime) -> Duration {
         self.not_after.duration_since(now).unwrap_or_default()
@@ -295,6 +307,12 @@ impl Store {
 
     pub(crate) fn facts(&self) -> impl ExactSizeIterator<Item = &CertificateFacts> {
         self.pairs.iter().map(|pair| &pair.facts)
+    }
+
+    /// The certificates themselves, without their chains.
+    pub(crate) fn leaves(&self) -> impl Iterator<Item = &[u8]> {
+        let leaves = self.pairs.iter().filter_map(|pair| pair.key.cert.first());
+        leaves.map(|leaf| leaf.as_ref())
     }
 
     fn add(&mut self, pair: Pair) {
