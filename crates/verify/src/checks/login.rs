@@ -1,0 +1,224 @@
+//! A login is never readable on the wire: not offered or taken in clear, and of the sessions recorded here neither name
+//! nor password can be read, in clear or in base64.
+//!
+//! In clear only a made-up account is ever tried. Inside TLS it is the given account, or the same made-up one with one
+//! wrong password, as often as [`Pace::wrong_passwords`](crate::Pace) allows: so few that no lockout begins.
+//!
+//! Never: the given password outside TLS.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use postern_sasl::{Credentials, Mechanism, Secret};
+
+use crate::expected::Channel;
+use crate::finding::Finding;
+use crate::inspection::{Inspection, log_in};
+use crate::readable::{self, Form};
+use crate::tap::{Recording, Side};
+use crate::wire::{Fault, Wire};
+
+const IN_CLEAR: &str = "set basic_requires_tls = true in [access.authentication], so that AUTH PLAIN and LOGIN work inside TLS only";
+
+pub(super) async fn run(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
+    let made_up = made_up()?;
+    if inspection.expected.channel != Channel::Implicit {
+        in_clear(inspection, &made_up).await?;
+    }
+    inside(inspection, &made_up).await
+}
+
+/// A name and password that nobody has.
+fn made_up() -> Result<Credentials, Fault> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = [0; 36];
+    getrandom::fill(&mut random).map_err(|error| Fault::Broken(error.to_string()))?;
+    let text: String = random
+        .iter()
+        .map(|byte| char::from(LETTERS[usize::from(byte % 32)]))
+        .collect();
+    let (name, password) = text.split_at(12);
+    Ok(Credentials {
+        name: format!("verify-{name}"),
+        password: Secret::from(password),
+    })
+}
+
+async fn in_clear(inspection: &mut Inspection<'_>, made_up: &Credentials) -> Result<(), Fault> {
+    let mut wire = inspection.introduced().await?;
+    let title = "login is not offered in clear";
+    let open: Vec<String> = wire
+        .mechanisms()
+        .into_iter()
+        .filter(|m| reveals(m))
+        .collect();
+    let finding = match (open.is_empty(), wire.offers("AUTH")) {
+        (false, _) => Finding::failed(
+            title,
+            format!("AUTH {} is offered before TLS", open.join(" ")),
+            IN_CLEAR,
+        ),
+        (true, Some(others)) => {
+            Finding::passed(title, format!("only {others}, which show no password"))
+        }
+        (true, None) => Finding::passed(title, "EHLO in clear offers no AUTH"),
+    };
+    inspection.find(finding.with(wire.said()));
+    wire.forget();
+    let title = "AUTH PLAIN in clear is refused";
+    let blob = STANDARD.encode(
+        [
+            b"\0",
+            made_up.name.as_bytes(),
+            b"\0",
+            made_up.password.expose(),
+        ]
+        .concat(),
+    );
+    let answer = wire
+        .say_as(
+            &format!("AUTH PLAIN {blob}"),
+            "AUTH PLAIN (a made-up account)",
+        )
+        .await?;
+    let why = answer.to_string();
+    let finding = match answer.code {
+        235 => Finding::failed(
+            title,
+            format!("a made-up account was let in: {why}"),
+            IN_CLEAR,
+        ),
+        334 => Finding::failed(title, format!("the exchange was begun: {why}"), IN_CLEAR),
+        535 => {
+            inspection.wrong_passwords += 1;
+            Finding::failed(
+                title,
+                format!("the password was looked at: {why}"),
+                IN_CLEAR,
+            )
+        }
+        500.. => Finding::passed(title, why),
+        _ => Finding::untested(title, why),
+    };
+    inspection.find(finding.with(wire.said()));
+    wire.leave().await;
+    Ok(())
+}
+
+async fn inside(inspection: &mut Inspection<'_>, made_up: &Credentials) -> Result<(), Fault> {
+    let title = "login inside TLS cannot be read on the wire";
+    let wire = inspection.private().await?;
+    let (offered, secure) = (wire.mechanisms(), wire.secured().is_some());
+    let said = wire.said().to_owned();
+    wire.leave().await;
+    let why = match (secure, offered.is_empty()) {
+        (false, _) => Some("there is no TLS here"),
+        (true, true) => Some("no login is offered here"),
+        (true, false) => None,
+    };
+    if let Some(why) = why {
+        inspection.find(Finding::untested(title, why).with(&said));
+        return Ok(());
+    }
+    for name in offered {
+        let finding = match name.parse::<Mechanism>() {
+            Ok(mechanism) => one(inspection, mechanism, made_up).await?,
+            Err(_) => Finding::untested(
+                format!("AUTH {name} cannot be read on the wire"),
+                "this command does not speak it",
+            ),
+        };
+        inspection.find(finding);
+    }
+    Ok(())
+}
+
+/// A session with a login, and a look at its bytes.
+async fn one(
+    inspection: &mut Inspection<'_>,
+    mechanism: Mechanism,
+    made_up: &Credentials,
+) -> Result<Finding, Fault> {
+    let title = format!("AUTH {mechanism} inside TLS cannot be read on the wire");
+    let given = inspection.expected.login.as_ref();
+    if given.is_none() && inspection.wrong_passwords >= inspection.pace.wrong_passwords {
+        let why =
+            "wrong passwords are few on purpose, and they are used up; --login ACCOUNT spends none";
+        return Ok(Finding::untested(title, why));
+    }
+    let credentials = given.unwrap_or(made_up);
+    let mut wire = inspection.private().await?;
+    if wire.secured().is_none() {
+        return Ok(Finding::untested(title, "there was no TLS this time").with(wire.said()));
+    }
+    wire.forget();
+    let before = counts(&wire.tape().lock());
+    let answer = log_in(&mut wire, mechanism, credentials).await?;
+    if answer.code == 535 {
+        inspection.wrong_passwords += 1;
+    }
+    let said = wire.said().to_owned();
+    let finding = match (answer.code, given.is_some()) {
+        (235, false) => Finding::failed(
+            title,
+            format!("a made-up account was let in: {answer}"),
+            "find out which account source takes any password",
+        ),
+        (235, true) | (500.., _) => judge(&title, &wire, before, credentials, &answer.to_string()),
+        _ => Finding::untested(title, answer.to_string()),
+    };
+    wire.leave().await;
+    Ok(finding.with(&said))
+}
+
+fn judge(
+    title: &str,
+    wire: &Wire,
+    before: (usize, usize),
+    credentials: &Credentials,
+    answer: &str,
+) -> Finding {
+    let recording = wire.tape().now();
+    let (sent, came) = counts(&recording);
+    let of = match readable_part(&recording, before, credentials) {
+        None => {
+            let (sent, came) = (sent - before.0, came - before.1);
+            return Finding::passed(
+                title,
+                format!(
+                    "neither name nor password in the {sent} bytes sent and {came} received; {answer}"
+                ),
+            );
+        }
+        Some((what, Form::Clear)) => format!("{what} stands in the recorded bytes"),
+        Some((what, Form::Base64)) => format!("{what} stands in the recorded bytes, in base64"),
+    };
+    Finding::failed(title, of, IN_CLEAR)
+}
+
+/// What can be read of the credentials in the bytes behind `before`, each way.
+fn readable_part(
+    recording: &Recording,
+    before: (usize, usize),
+    credentials: &Credentials,
+) -> Option<(&'static str, Form)> {
+    let ways = [(Side::Client, before.0), (Side::Server, before.1)];
+    let secrets = [
+        ("the name", credentials.name.as_bytes()),
+        ("the password", credentials.password.expose()),
+    ];
+    ways.into_iter().find_map(|(side, from)| {
+        let bytes = recording.bytes(side);
+        let bytes = bytes.get(from..).unwrap_or_default();
+        secrets
+            .iter()
+            .find_map(|(what, secret)| Some((*what, readable::find(bytes, secret)?)))
+    })
+}
+
+fn counts(recording: &Recording) -> (usize, usize) {
+    (recording.count(Side::Client), recording.count(Side::Server))
+}
+
+fn reveals(mechanism: &str) -> bool {
+    mechanism.parse().is_ok_and(Mechanism::reveals_password)
+}
