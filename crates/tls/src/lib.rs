@@ -13,12 +13,14 @@ pub mod certs;
 pub mod dane;
 pub mod mta_sts;
 
+mod binding;
 mod client;
 mod facts;
 mod server;
 
 mod der;
 
+pub use binding::{Bindings, end_point};
 pub use certs::{CertificateFacts, Error, PairFiles, PemFile};
 pub use client::ClientTls;
 pub use der::rsa_bits;

@@ -12,11 +12,12 @@ use std::time::SystemTime;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::binding::Bindings;
 use crate::certs::{self, CertificateFacts, Error, PairFiles, PemFile, Store};
 
 /// The oldest version a client may speak.
@@ -106,6 +107,11 @@ impl ServerTls {
     /// The certificates in use, the default first.
     pub fn certificates(&self) -> impl ExactSizeIterator<Item = &CertificateFacts> {
         self.store.facts()
+    }
+
+    /// The channel bindings of a connection it accepted.
+    pub fn bindings(&self, connection: &ServerConnection) -> Bindings {
+        Bindings::of_server(connection, self.store.leaves())
     }
 
     /// Does the handshake. It waits as long as the client likes: put a deadline round it, and drop it when that is over.
