@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use postern_tls::{
-    ClientTls, Facts, MinVersion, PairFiles, PemFile, ServerSettings, ServerTls, Strength,
+    Bindings, ClientTls, Facts, MinVersion, PairFiles, PemFile, ServerSettings, ServerTls, Strength,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_RSA_SHA256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,6 +49,29 @@ async fn meet(server: &ServerTls, client: &ClientTls, host: &str) -> io::Result<
         Ok::<_, io::Error>(Facts::of_client(stream.get_ref().1))
     };
     tokio::try_join!(serve, ask)
+}
+
+/// RFC 9266, RFC 5929: both ends of one connection have the same bindings, and no other connection has its exporter.
+#[tokio::test]
+async fn both_ends_have_the_same_bindings() {
+    let server = server(&[pair("mx.example.com")], &ServerSettings::default());
+    let bindings = async || {
+        let (near, far) = tokio::io::duplex(4096);
+        let client = ClientTls::opportunistic();
+        let (served, asked) =
+            tokio::try_join!(server.accept(far), client.connect("mx.example.com", near))
+                .expect("met");
+        (
+            server.bindings(served.get_ref().1),
+            Bindings::of_client(asked.get_ref().1),
+        )
+    };
+    let (theirs, ours) = bindings().await;
+    assert_eq!(theirs, ours);
+    assert!(ours.exporter.is_some() && ours.end_points.len() == 1);
+    let (other, _) = bindings().await;
+    assert_ne!(other.exporter, theirs.exporter);
+    assert_eq!(other.end_points, theirs.end_points);
 }
 
 #[tokio::test]
