@@ -4,6 +4,7 @@
 
 pub(crate) mod account;
 pub(crate) mod check;
+pub(crate) mod check_dns;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod man;
@@ -91,6 +92,7 @@ enum Verb {
     /// Sessions in progress finish under the rules they began with.
     Reload(order::Servers),
     Check(check::Check),
+    CheckDns(Box<check_dns::CheckDns>),
     New(Box<new::New>),
     Account(account::Account),
     Queue(queue::Queue),
@@ -133,6 +135,7 @@ fn dispatch(command_line: &CommandLine, out: &mut dyn Write) -> Result<(), Error
         Verb::Restart(servers) => servers.run(order::Order::Restart, places, out),
         Verb::Reload(servers) => servers.run(order::Order::Reload, places, out),
         Verb::Check(check) => check.run(places, out),
+        Verb::CheckDns(check) => check.run(places, out),
         Verb::New(new) => new.run(places, out),
         Verb::Account(account) => account.run(places, out),
         Verb::Queue(queue) => queue.run(places, out),

@@ -174,7 +174,7 @@ fn verdict(findings: &[Finding]) -> (String, Tone) {
 }
 
 /// The file a word on the command line means.
-fn meant(which: &Path, places: &Places) -> PathBuf {
+pub(super) fn meant(which: &Path, places: &Places) -> PathBuf {
     let text = which.to_string_lossy();
     if text.contains('/') || text.ends_with(".toml") {
         which.to_owned()
