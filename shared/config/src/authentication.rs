@@ -1,5 +1,9 @@
 //! `[access.authentication]`: who may log in, how, and what a login grants.
 
+mod dovecot;
+mod filter;
+mod ldap;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +12,9 @@ use postern_access::{AnonymousLocalSender, Grants, LockoutRule};
 use crate::fields::Fields;
 use crate::reader::{Node, Reader};
 use crate::values::{Misfit, clip};
+
+pub use filter::{LdapFilter, LdapRelation, Template};
+pub use ldap::{LdapBind, LdapKind, LdapServer, LdapSource, LdapTls};
 
 /// The section's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,14 +75,17 @@ pub enum AccountSource {
         /// Its path, as written.
         path: PathBuf,
     },
-    /// `{ ldap = … }`: Active Directory and others. Not in this build.
-    Ldap,
+    /// `{ ldap = { … } }`: Active Directory and others.
+    Ldap(Box<LdapSource>),
     /// `{ windows = … }`: a domain, through winbind. Not in this build.
     Windows,
     /// `{ gssapi = … }`: a keytab. Not in this build.
     Gssapi,
-    /// `{ dovecot = … }`: its auth socket. Not in this build.
-    Dovecot,
+    /// `{ dovecot = "/run/dovecot/auth-client" }`: its authentication socket.
+    Dovecot {
+        /// The socket's path, absolute.
+        path: PathBuf,
+    },
 }
 
 /// AUTH NTLM: `false`, `true`, or a table.
@@ -262,7 +272,7 @@ fn account_source<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Accoun
             .map(|path| AccountSource::File { path }),
         "ldap" => {
             later(reader, "accounts from LDAP");
-            Some(AccountSource::Ldap)
+            LdapSource::read(reader, value).map(|source| AccountSource::Ldap(Box::new(source)))
         }
         "windows" => {
             later(reader, "accounts of a Windows domain");
@@ -274,7 +284,7 @@ fn account_source<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Accoun
         }
         "dovecot" => {
             later(reader, "accounts from Dovecot");
-            Some(AccountSource::Dovecot)
+            dovecot::read(reader, value).map(|path| AccountSource::Dovecot { path })
         }
         _ => None,
     }

@@ -104,7 +104,11 @@ fn logins(reader: &mut Reader<'_>, definition: &Definition) {
     let written =
         |reader: &Reader<'_>, name: &'static str| reader.span_near(Section::Authentication, name);
     if accounts.is_empty() {
-        if !anonymous {
+        // A source that was not understood has its own finding.
+        let tried = reader
+            .span_of(Section::Authentication, "accounts")
+            .is_some_and(|span| span.len() > "[]".len());
+        if !anonymous && !tried {
             let span = written(reader, "anonymous");
             let remedy =
                 "write accounts = [{ file = \"PATH\" }], or anonymous = true for a gateway";

@@ -38,7 +38,10 @@ mod whole;
 mod write;
 
 pub use accounts::{Account, AccountError, AccountFile, UpdateError};
-pub use authentication::{AccountSource, Authentication, ChannelBinding, Ntlm};
+pub use authentication::{
+    AccountSource, Authentication, ChannelBinding, LdapBind, LdapFilter, LdapKind, LdapRelation,
+    LdapServer, LdapSource, LdapTls, Ntlm, Template,
+};
 pub use connection::ListRule;
 pub use delivery::{
     Aliases, Delivery, LocalDomain, LoginSecret, OutboundLogin, OutboundSecurity, OutboundTls,
