@@ -7,6 +7,8 @@ pub(crate) mod check;
 pub(crate) mod check_dns;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod diff;
+pub(crate) mod explain;
 pub(crate) mod man;
 pub(crate) mod new;
 pub(crate) mod order;
@@ -92,6 +94,8 @@ enum Verb {
     /// Sessions in progress finish under the rules they began with.
     Reload(order::Servers),
     Check(check::Check),
+    Explain(Box<explain::Explain>),
+    Diff(diff::Diff),
     CheckDns(Box<check_dns::CheckDns>),
     New(Box<new::New>),
     Account(account::Account),
@@ -135,6 +139,8 @@ fn dispatch(command_line: &CommandLine, out: &mut dyn Write) -> Result<(), Error
         Verb::Restart(servers) => servers.run(order::Order::Restart, places, out),
         Verb::Reload(servers) => servers.run(order::Order::Reload, places, out),
         Verb::Check(check) => check.run(places, out),
+        Verb::Explain(explain) => explain.run(places, out),
+        Verb::Diff(diff) => diff.run(places, out),
         Verb::CheckDns(check) => check.run(places, out),
         Verb::New(new) => new.run(places, out),
         Verb::Account(account) => account.run(places, out),

@@ -8,6 +8,7 @@
 //! Never: interprets an answer; the commands do.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -110,12 +111,17 @@ pub(crate) struct Worker {
 impl Worker {
     /// Asks and waits for the answer; what the worker cannot do comes back as a refusal.
     pub(crate) fn ask(&self, question: &Question) -> Result<Answer, Error> {
-        match self
-            .inquiry
-            .ask(question)
-            .map_err(|trouble| self.wording(trouble))?
-        {
-            Answer::Unknown { reason } => Err(Error::Refused {
+        self.ask_for_files(question).map(|(answer, _)| answer)
+    }
+
+    /// The same where the answer comes with files.
+    pub(crate) fn ask_for_files(
+        &self,
+        question: &Question,
+    ) -> Result<(Answer, Vec<OwnedFd>), Error> {
+        let asked = self.inquiry.ask_for_files(question);
+        match asked.map_err(|trouble| self.wording(trouble))? {
+            (Answer::Unknown { reason }, _) => Err(Error::Refused {
                 subject: self.server.to_string(),
                 reason,
                 findings: Vec::new(),

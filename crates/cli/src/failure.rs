@@ -75,6 +75,12 @@ pub(crate) enum Error {
         path: PathBuf,
         findings: Vec<Finding>,
     },
+    /// A definition, or a file it names, that no server would load.
+    #[error("{} has errors: no server would load it", path.display())]
+    NotLoadable {
+        path: PathBuf,
+        findings: Vec<Finding>,
+    },
     /// Standard output is gone.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -90,6 +96,7 @@ impl Error {
             | Error::Read { .. }
             | Error::Write { .. }
             | Error::Broken { .. }
+            | Error::NotLoadable { .. }
             | Error::Output(_) => 2,
             Error::NotRunning { .. } | Error::Denied { .. } | Error::PathTooLong { .. } => 3,
             Error::Talk { .. } | Error::Version { .. } => 3,
@@ -104,7 +111,9 @@ impl Error {
     /// Findings to show below the error, with their source lines.
     pub(crate) fn findings(&self) -> &[Finding] {
         match self {
-            Error::Refused { findings, .. } | Error::Broken { findings, .. } => findings,
+            Error::Refused { findings, .. }
+            | Error::Broken { findings, .. }
+            | Error::NotLoadable { findings, .. } => findings,
             _ => &[],
         }
     }

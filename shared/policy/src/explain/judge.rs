@@ -2,6 +2,8 @@
 //!
 //! Never: a wording of its own for a reply; those are `decide.rs`'s.
 
+use std::net::IpAddr;
+
 use postern_access::{Login, Matched, NameFacts, Reason, Step, Verdict};
 use postern_config::{Definition, Section};
 use postern_control::query::{Case, StepRow};
@@ -45,6 +47,8 @@ const SETTINGS: [(&str, Section, &str); 10] = [
 pub(super) struct Judge<'a> {
     pub(super) policy: &'a Policy,
     case: &'a Case,
+    /// IPv4-mapped addresses are IPv4, as at the door.
+    client: IpAddr,
     known: &'a Known<'a>,
     given: Option<Vec<Box<str>>>,
     login: Option<Login<'a>>,
@@ -62,6 +66,7 @@ impl<'a> Judge<'a> {
         Judge {
             policy,
             case,
+            client: case.client.to_canonical(),
             known,
             given: given.map(|names| names.iter().map(plain).collect()),
             login: None,
@@ -71,12 +76,9 @@ impl<'a> Judge<'a> {
     /// Whether the client is greeted.
     pub(super) fn connection(&self) -> Result<(bool, Steps), Unfinished> {
         let mut steps = Vec::new();
-        let (rule, client) = (&self.policy.connection, self.case.client);
+        let (rule, client) = (&self.policy.connection, self.client);
         let from = &self.definition().general.proxy_from;
-        if from
-            .iter()
-            .any(|network| network.contains(&client.to_canonical()))
-        {
+        if from.iter().any(|network| network.contains(&client)) {
             let what = format!("general.proxy_from: {client} says who its client is");
             steps.push(self.setting(Section::General, "proxy_from", what, false));
         }
@@ -139,7 +141,7 @@ impl<'a> Judge<'a> {
     fn rcpt(&self, ask: Ask<'_, Rcpt>, steps: &mut Steps) -> Result<(), Unfinished> {
         let unnamed = self.facts(&[]);
         let mut asker = Asker {
-            client: self.case.client,
+            client: self.client,
             facts: &unnamed,
             login: self.login.as_ref(),
         };
