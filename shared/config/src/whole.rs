@@ -8,7 +8,7 @@
 //! | more than a /8 of strangers, `domain co.uk` | unwise: a warning |
 //! | a balancer that may itself relay | what comes without a client's address relays: a warning |
 //!
-//! `allow_everyone` makes the errors warnings. Addresses that no stranger can have count for nothing.
+//! `allow_everyone` makes the errors warnings, or notes where no stranger can connect. Addresses that no stranger can have count for nothing.
 //!
 //! Never: a file, a look-up. It runs when all entries are there, in `load` or in `read_lists`.
 
@@ -92,6 +92,7 @@ impl Guard<'_> {
             Mode::Only => self.listed(findings),
             Mode::AllExcept => self.all_except(findings),
         }
+        self.without_login(findings);
         let relay = &self.definition.relay;
         let meant = |finding: &Finding| finding.what.starts_with(MEANT);
         if relay.allow_everyone && !findings.iter().skip(before).any(meant) {
@@ -103,6 +104,20 @@ impl Guard<'_> {
             );
             findings.push(sites.at(sites.allow_everyone, finding));
         }
+    }
+
+    /// A list for those who do not log in, where everybody must.
+    fn without_login(&self, findings: &mut Vec<Finding>) {
+        let (relay, sites) = (&self.definition.relay, &self.definition.sites);
+        if self.definition.authentication.anonymous || relay.list.is_empty() {
+            return;
+        }
+        let finding = self.finding(
+            Severity::Note,
+            "anonymous is false: who is listed must log in all the same to send at all",
+            "write anonymous = true in [access.authentication] if devices that cannot log in are listed",
+        );
+        findings.push(sites.at(sites.relay.list, finding));
     }
 
     fn all_except(&self, findings: &mut Vec<Finding>) {
@@ -218,17 +233,34 @@ impl Guard<'_> {
         Finding::error(&self.definition.sites.path, what, remedy).with_severity(severity)
     }
 
-    /// An error, or a warning where everyone is meant.
+    /// An error; where everyone is meant, a warning, or a note if strangers cannot even connect.
     fn everyone(&self, what: String) -> Finding {
         const REMEDY: &str = "list only the computers that may relay; if everyone is meant, write allow_everyone = true";
-        match self.definition.relay.allow_everyone {
-            false => self.finding(Severity::Error, what, REMEDY),
+        if !self.definition.relay.allow_everyone {
+            return self.finding(Severity::Error, what, REMEDY);
+        }
+        let what = format!("{MEANT}: {}", what.replace(" would ", " does "));
+        match self.strangers_connect() {
             true => self.finding(
                 Severity::Warning,
-                format!("{MEANT}: {}", what.replace(" would ", " does ")),
-                "remove allow_everyone unless no stranger can connect",
+                what,
+                "remove allow_everyone, or write in [access.connection] that only your own computers may connect",
+            ),
+            false => self.finding(
+                Severity::Note,
+                what,
+                "nothing, as long as [access.connection] lets no stranger connect",
             ),
         }
+    }
+
+    /// Whether more can connect than the computers an organisation has.
+    fn strangers_connect(&self) -> bool {
+        let rule = &self.definition.connection;
+        let by_name = |entry: &Entry| matches!(&entry.kind, EntryKind::Domain(name) if is_top_level(name) || is_registry(name));
+        rule.mode == Mode::AllExcept
+            || Coverage::of(rule.list.iter().filter_map(network)).most() >= MUCH
+            || rule.list.iter().any(by_name)
     }
 }
 

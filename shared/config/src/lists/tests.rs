@@ -46,6 +46,9 @@ fn entries_of_files_stand_where_the_files_are_named() {
     let (definition, findings) = read(text, &files);
     assert_eq!(findings, []);
     assert_eq!(definition.list_files, ["b", "a", "c"].map(PathBuf::from));
+    // Root opens the same files.
+    let hosting = Hosting::from_toml(&format!("{HEAD}{text}"), Path::new("mx1.toml")).unwrap();
+    assert_eq!(hosting.files, definition.list_files);
     assert_eq!(
         shown(&definition.connection.list),
         [

@@ -158,3 +158,30 @@ fn what_sites_have_is_let_pass() {
     }
     assert_eq!(gravest("allow_everyone = true"), Some(Severity::Note));
 }
+
+#[test]
+fn everyone_who_may_connect_is_another_matter() {
+    for (connection, severity) in [
+        (
+            "mode = \"only\"\nlist = [\"10.0.0.0/8\", \"host a.example.com\"]",
+            Severity::Note,
+        ),
+        (
+            "mode = \"only\"\nlist = [\"domain example.com\"]",
+            Severity::Note,
+        ),
+        ("mode = \"only\"\nlist = [\"0.0.0.0/0\"]", Severity::Warning),
+        (
+            "mode = \"only\"\nlist = [\"domain com\"]",
+            Severity::Warning,
+        ),
+        ("list = [\"10.0.0.0/8\"]", Severity::Warning),
+    ] {
+        for relay in ["list = [\"0.0.0.0/0\"]", "mode = \"all-except\""] {
+            let relay = format!("{relay}\n[access.connection]\n{connection}");
+            assert_eq!(gravest(&relay), Some(Severity::Error), "{relay}");
+            let relay = format!("allow_everyone = true\n{relay}");
+            assert_eq!(gravest(&relay), Some(severity), "{relay}");
+        }
+    }
+}
