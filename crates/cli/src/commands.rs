@@ -14,6 +14,7 @@ pub(crate) mod new;
 pub(crate) mod order;
 pub(crate) mod queue;
 pub(crate) mod status;
+pub(crate) mod verify;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -97,6 +98,7 @@ enum Verb {
     Explain(Box<explain::Explain>),
     Diff(diff::Diff),
     CheckDns(Box<check_dns::CheckDns>),
+    Verify(Box<verify::Verify>),
     New(Box<new::New>),
     Account(account::Account),
     Queue(queue::Queue),
@@ -142,6 +144,7 @@ fn dispatch(command_line: &CommandLine, out: &mut dyn Write) -> Result<(), Error
         Verb::Explain(explain) => explain.run(places, out),
         Verb::Diff(diff) => diff.run(places, out),
         Verb::CheckDns(check) => check.run(places, out),
+        Verb::Verify(verify) => verify.run(places, out),
         Verb::New(new) => new.run(places, out),
         Verb::Account(account) => account.run(places, out),
         Verb::Queue(queue) => queue.run(places, out),
