@@ -136,45 +136,49 @@ impl Guard<'_> {
 
     fn listed(&self, findings: &mut Vec<Finding>) {
         let (relay, sites) = (&self.definition.relay, &self.definition.sites);
-        let networks = || relay.list.iter().filter_map(network);
-        let together = Coverage::of(networks());
-        let mut wide: Vec<(usize, &Entry, Coverage)> = relay
-            .list
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| may_be_wide(entry))
-            .map(|(index, entry)| (index, entry, Coverage::of_entry(entry)))
-            .filter(|(_, _, held)| held.most() >= MUCH)
-            .collect();
-        let widest = wide
-            .iter()
-            .copied()
-            .reduce(|a, b| if b.2.most() > a.2.most() { b } else { a });
+        let together = Coverage::of(relay.list.iter().filter_map(network));
+        let wide = wide(&relay.list);
         if together.most() >= EVERYONE {
-            let what = format!(
-                "this list would relay for everyone: it holds {}",
-                together.in_words()
-            );
-            let finding = self.everyone(what);
-            findings.push(match widest {
-                Some((index, entry, _)) => sites.at_entry(&sites.relay, index, entry, finding),
-                None => sites.at(sites.relay.list, finding),
-            });
-            wide.clear();
+            findings.push(self.holds_everyone(together, &wide));
         } else if wide.is_empty() && together.most() >= MUCH {
             let what = format!(
                 "the entries together hold {}, and all of it may relay",
                 together.in_words()
             );
-            let finding = self.finding(Severity::Warning, what, "write the networks you know");
+            let finding = self.finding(Severity::Warning, what, KNOWN);
             findings.push(sites.at(sites.relay.list, finding));
-        }
-        for (index, entry, held) in wide.into_iter().take(MOST) {
-            let what = format!("{} is {}, and may relay", entry.kind, held.in_words());
-            let finding = self.finding(Severity::Warning, what, "write the networks you know");
-            findings.push(sites.at_entry(&sites.relay, index, entry, finding));
+        } else {
+            findings.extend(wide.iter().take(MOST).map(|one| self.holds_much(one)));
         }
         self.names(findings);
+    }
+
+    /// At the entry that holds most by itself, or at the list where it takes many.
+    fn holds_everyone(&self, together: Coverage, wide: &[Wide<'_>]) -> Finding {
+        let sites = &self.definition.sites;
+        let what = format!(
+            "this list would relay for everyone: it holds {}",
+            together.in_words()
+        );
+        let finding = self.everyone(what);
+        let widest = wide
+            .iter()
+            .reduce(|a, b| if b.held.most() > a.held.most() { b } else { a });
+        match widest {
+            Some(one) => sites.at_entry(&sites.relay, one.index, one.entry, finding),
+            None => sites.at(sites.relay.list, finding),
+        }
+    }
+
+    fn holds_much(&self, wide: &Wide<'_>) -> Finding {
+        let sites = &self.definition.sites;
+        let what = format!(
+            "{} is {}, and may relay",
+            wide.entry.kind,
+            wide.held.in_words()
+        );
+        let finding = self.finding(Severity::Warning, what, KNOWN);
+        sites.at_entry(&sites.relay, wide.index, wide.entry, finding)
     }
 
     /// Domains so high that strangers have names below them.
@@ -273,6 +277,29 @@ pub(crate) fn shown(network: &ipnet::IpNet) -> String {
         true => network.addr().to_string(),
         false => network.to_string(),
     }
+}
+
+/// What to write instead of a wide network.
+const KNOWN: &str = "write the networks you know";
+
+/// An entry that holds more than it should by itself.
+struct Wide<'d> {
+    index: usize,
+    entry: &'d Entry,
+    held: Coverage,
+}
+
+fn wide(list: &[Entry]) -> Vec<Wide<'_>> {
+    list.iter()
+        .enumerate()
+        .filter(|(_, entry)| may_be_wide(entry))
+        .map(|(index, entry)| Wide {
+            index,
+            entry,
+            held: Coverage::of_entry(entry),
+        })
+        .filter(|wide| wide.held.most() >= MUCH)
+        .collect()
 }
 
 /// A cheap look before shares are measured.
