@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use postern_config::{Definition, Host, LocalDomain, Recipients, Target};
 use postern_hosting::{Finding, Severity};
@@ -73,6 +73,14 @@ struct Round {
 }
 
 impl Round {
+    /// Whose mail, the first few.
+    fn mail(&self) -> String {
+        match self.mail.as_slice() {
+            [a, b, c, _, ..] => format!("{a}, {b}, {c} and {} more", self.mail.len() - 3),
+            few => few.join(", "),
+        }
+    }
+
     fn is(&self, hops: &[Hop]) -> bool {
         let same = |(one, other): (&Hop, &Hop)| one.to == other.to && one.written == other.written;
         self.hops.len() == hops.len() && self.hops.iter().zip(hops).all(same)
@@ -80,40 +88,29 @@ impl Round {
 }
 
 fn finding(servers: &[Server<'_>], start: usize, round: &Round) -> Finding {
-    let name = |index: usize| {
-        let path = servers.get(index).map_or(Path::new("?"), |one| one.path);
-        path.file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
-    let way: Vec<String> = round.hops.iter().map(|hop| name(hop.to)).collect();
-    let mail = match round.mail.as_slice() {
-        [a, b, c, _, ..] => format!("{a}, {b}, {c} and {} more", round.mail.len() - 3),
-        few => few.join(", "),
-    };
+    let here = servers.get(start);
+    let (path, text) = here.map_or((Path::new(""), ""), |one| (one.path, one.text));
     let written = round.hops.first().map_or("", |hop| &hop.written);
+    let mail = round.mail();
     let what = match round.hops.as_slice() {
         [_] => format!(
             "{} would deliver to itself, by {written}: mail for {mail}",
-            name(start)
+            name(servers, start)
         ),
-        _ => format!(
-            "mail for {mail} would go round: {} → {}",
-            name(start),
-            way.join(" → ")
-        ),
+        hops => {
+            let way = hops
+                .iter()
+                .map(|hop| format!(" → {}", name(servers, hop.to)));
+            let way: String = way.collect();
+            format!(
+                "mail for {mail} would go round: {}{way}",
+                name(servers, start)
+            )
+        }
     };
-    let others: Vec<PathBuf> = round
-        .hops
-        .iter()
-        .filter(|hop| hop.to != start)
-        .filter_map(|hop| Some(servers.get(hop.to)?.path.to_owned()))
-        .collect();
-    let others: Vec<String> = others
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let others = round.hops.iter().filter(|hop| hop.to != start);
+    let others = others.filter_map(|hop| Some(servers.get(hop.to)?.path.display().to_string()));
+    let others: Vec<String> = others.collect();
     let remedy = match others.as_slice() {
         [] => "write the server that is to have the mail".to_owned(),
         others => format!(
@@ -121,11 +118,15 @@ fn finding(servers: &[Server<'_>], start: usize, round: &Round) -> Finding {
             others.join(", ")
         ),
     };
-    let (path, text) = servers
-        .get(start)
-        .map_or((Path::new(""), ""), |one| (one.path, one.text));
     let finding = Finding::error(path, what, remedy).with_severity(Severity::Warning);
     at(finding, text, written)
+}
+
+/// A server is called after its definition's file.
+fn name(servers: &[Server<'_>], index: usize) -> String {
+    let path = servers.get(index).map_or(Path::new("?"), |one| one.path);
+    let stem = path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
 /// A domain to ask about of each kind there is, and how it is called.

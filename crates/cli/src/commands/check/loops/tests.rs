@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::path::PathBuf;
+
 use super::*;
 
 /// Definitions by name, address and `[delivery]`; what is found of each.
