@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use postern_dns::lookup::{Answer, Error, Exchange, Lookup};
 use postern_dns::mx::{self, Dice, MailHosts};
-use postern_dns::{Resolver, Settings, reverse};
+use postern_dns::{Ask, Data, Direct, Resolver, Settings, Type, reverse};
 
 /// A name server of our own; ends with the test.
 struct Server {
@@ -405,4 +405,95 @@ async fn nonsense_is_not_an_answer() {
         () = babble => {}
         found = dns.mx("example.test") => assert!(found.expect_err("nonsense").is_temporary()),
     }
+}
+
+fn direct(servers: &[SocketAddr]) -> Direct {
+    Direct::new(servers, Duration::from_millis(800))
+}
+
+#[tokio::test]
+async fn a_direct_answer_tells_all_of_itself() {
+    let nsd = Server::nsd();
+    let unbound = Server::unbound(&nsd);
+    for server in [nsd.address, unbound.address] {
+        let dns = direct(&[server]);
+        let told = dns.ask("Example.TEST.", Type::Mx).await.expect("an answer");
+        assert_eq!(
+            (told.server, told.over_tcp, told.vouched, told.exists),
+            (Some(server), false, false, true)
+        );
+        assert_eq!((told.data.len(), told.aliases.len()), (2, 0));
+        let told = dns
+            .ask("alias.example.test", Type::Mx)
+            .await
+            .expect("an answer");
+        assert_eq!(
+            (told.data.len(), &*told.aliases),
+            (2, &["example.test".into()][..])
+        );
+        let told = dns
+            .ask("many.example.test", Type::Mx)
+            .await
+            .expect("an answer");
+        assert_eq!((told.over_tcp, told.data.len()), (true, 200));
+        let told = dns
+            .ask("nowhere.example.test", Type::A)
+            .await
+            .expect("an answer");
+        assert_eq!((told.exists, told.data.len()), (false, 0));
+        let told = dns
+            .ask("text.example.test", Type::A)
+            .await
+            .expect("an answer");
+        assert_eq!((told.exists, told.data.len()), (true, 0));
+        let told = dns
+            .ask("text.example.test", Type::Txt)
+            .await
+            .expect("an answer");
+        assert_eq!(told.data, [Data::Text((*b"no address").into())]);
+        let told = dns
+            .ask("1.2.0.192.in-addr.arpa", Type::Ptr)
+            .await
+            .expect("an answer");
+        assert_eq!(told.data.len(), 2);
+        assert!(
+            dns.ask("a b", Type::A)
+                .await
+                .expect_err("no name")
+                .server
+                .is_none()
+        );
+    }
+    let patient = Direct::new(&[unbound.address], Duration::from_secs(30));
+    let failed = patient.ask("x.dead.test", Type::A).await;
+    assert!(failed.expect_err("SERVFAIL").reason.contains("SERVFAIL"));
+    // nsd refuses, unbound knows.
+    let told = direct(&[nsd.address, unbound.address])
+        .ask("outside.example", Type::A)
+        .await;
+    assert_eq!(told.expect("an answer").server, Some(unbound.address));
+}
+
+#[tokio::test]
+async fn direct_questions_end_where_nobody_answers() {
+    let (_socket, quiet) = silent();
+    let dns = direct(&[quiet]);
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert!(dns.ask("example.test", Type::A).await.is_err());
+    }
+    // Two waits, and then it is not asked again.
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    let failed = direct(&[free_port()]).ask("example.test", Type::A).await;
+    assert!(
+        failed
+            .expect_err("nobody")
+            .reason
+            .contains("cannot be reached")
+    );
+    assert!(direct(&[]).ask("example.test", Type::A).await.is_err());
 }
