@@ -180,7 +180,7 @@ async fn local<A: Ask>(
     for selector in &facts.selectors {
         rows.push(dkim::check(desk, domain, selector).await);
     }
-    rows.push(mta_sts::check(desk, domain, &hosts, https, dane && hosts.ours).await);
+    rows.push(mta_sts::check(desk, facts, domain, &hosts, https, dane && hosts.ours).await);
     rows.push(mta_sts::reporting(desk, domain).await);
     Group {
         name: domain.to_owned(),

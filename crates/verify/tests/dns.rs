@@ -5,6 +5,9 @@ use std::time::Duration;
 use postern_dns::{Association, Zone};
 use postern_verify::dns::{Certificates, Facts, Grade, Reach, Report, Row, View, check};
 
+#[path = "../../../tests/fuzz/mutate.rs"]
+mod mutate;
+
 const REACH: Reach = Reach {
     https: None,
     deadline: Duration::from_secs(20),
@@ -621,4 +624,86 @@ async fn hostile_zones_end_in_plain_rows() {
             "{row:#?}"
         );
     }
+}
+
+/// Every text a zone may hold, mutated: each check ends in a row, with remarks and lines of a bounded length.
+#[test]
+fn mutated_texts_end_in_rows() {
+    let seeds: &[&[u8]] = &[
+        b"v=spf1 ip4:192.0.2.0/24 a:%{d2r}.example.com/24//64 mx include:example.com exists:%{ir}.%{v}.x.example.com -all",
+        b"v=spf1 redirect=example.com exp=why.example.com ptr ip6:2001:db8::/32",
+        b"v=DMARC1; p=reject; sp=none; pct=50; rua=mailto:a@far.example!10m,mailto:b@example.com",
+        b"v=DKIM1; k=rsa; t=y:s; h=sha256; p=MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAKJ2",
+        b"v=STSv1; id=20260101;",
+        b"v=TLSRPTv1; rua=mailto:a@example.com",
+    ];
+    let words: &[&[u8]] = &[
+        b"%{",
+        b"}",
+        b"%",
+        b";",
+        b"=",
+        b":",
+        b"/",
+        b"//",
+        b"..",
+        b" ",
+        b"v=spf1 ",
+        b"mailto:",
+        "\u{e9}".as_bytes(),
+        b"\xff",
+        &[b'9'; 40],
+        &[b'a'; 300],
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let facts = Facts {
+        selectors: vec!["s1".into()],
+        ..facts()
+    };
+    mutate::play(seeds, words, 2_000, |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let names = [
+            "example.com",
+            "_dmarc.example.com",
+            "s1._domainkey.example.com",
+            "_mta-sts.example.com",
+            "_smtp._tls.example.com",
+        ];
+        let zone = names.iter().fold(
+            Zone::default().mx("example.com", 1, "mx1.example.com"),
+            |zone, name| zone.text(name, &text),
+        );
+        let report = runtime.block_on(report(zone, &facts));
+        for row in report.groups.iter().flat_map(|group| &group.rows) {
+            assert!(row.remark.len() < 4000, "{text}: {row:#?}");
+        }
+    });
+}
+
+#[test]
+fn mutated_policies_are_read_or_refused() {
+    let seeds: &[&[u8]] = &[
+        b"version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.example.net\r\nmax_age: 604800\r\n",
+        b"version: STSv1\nmode: none\nmax_age: 0\n",
+    ];
+    let words: &[&[u8]] = &[
+        b"\n",
+        b":",
+        b"*.",
+        b"mx: ",
+        b"mode: testing\n",
+        b"\xff",
+        &[b'9'; 30],
+    ];
+    mutate::play(seeds, words, 30_000, |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        if let Ok(policy) = postern_tls::mta_sts::Policy::parse(&text) {
+            assert!(policy.max_age <= postern_tls::mta_sts::LONGEST);
+            assert!(!policy.covers(""));
+        }
+        let _ = postern_tls::mta_sts::Record::parse(&text);
+    });
 }

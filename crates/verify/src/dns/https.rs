@@ -213,8 +213,36 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
+#[path = "../../../../tests/fuzz/mutate.rs"]
+mod mutate;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mutated_answers_end_and_stay_bounded() {
+        let seeds: &[&[u8]] = &[
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+            b"HTTP/1.0 301 Moved\r\nLocation: /\r\n\r\n",
+        ];
+        let words: &[&[u8]] = &[
+            b"\r\n",
+            b"ffffffffffffffff",
+            b"0",
+            b":",
+            b"\xff",
+            b"HTTP/1.1 200 ",
+            b";",
+        ];
+        mutate::play(seeds, words, 30_000, |bytes| {
+            if let Ok(Some(response)) = parse(bytes, true) {
+                assert!(response.body.len() <= bytes.len());
+            }
+            let _ = parse(bytes, false);
+        });
+    }
 
     fn body(bytes: &[u8], ended: bool) -> Result<Option<String>, String> {
         parse(bytes, ended)

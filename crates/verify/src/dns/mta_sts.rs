@@ -5,6 +5,7 @@
 use postern_dns::Ask;
 use postern_tls::mta_sts::{Policy, PolicyMode, Record};
 
+use super::Facts;
 use super::desk::Desk;
 use super::https::{self, Https};
 use super::mx::Hosts;
@@ -17,6 +18,7 @@ const SHORT: u64 = 86_400;
 /// The row of a domain. `dane` says that its hosts are protected by TLSA already.
 pub(super) async fn check<A: Ask>(
     desk: &Desk<'_, A>,
+    facts: &Facts,
     domain: &str,
     hosts: &Hosts,
     https: Option<&Https>,
@@ -33,7 +35,7 @@ pub(super) async fn check<A: Ask>(
         .collect();
     let contradictory = |remark: String| {
         desk.row("MTA-STS", Grade::Contradictory, remark)
-            .with(publish(domain, hosts))
+            .with(publish(facts, domain, hosts))
     };
     match claimed.as_slice() {
         [] if !texts.is_empty() => {
@@ -47,11 +49,11 @@ pub(super) async fn check<A: Ask>(
         [] => {
             let remark = "senders may be led to a forged server, or to one without TLS";
             desk.row("MTA-STS", Grade::Missing, remark)
-                .with(publish(domain, hosts))
+                .with(publish(facts, domain, hosts))
         }
         [one] => match Record::parse(one) {
             Err(why) => contradictory(format!("the record is broken: {why}")),
-            Ok(_) => of_policy(desk, domain, hosts, https).await,
+            Ok(_) => of_policy(desk, facts, domain, hosts, https).await,
         },
         more => contradictory(format!(
             "there are {} records, so senders take none (RFC 8461 §3.1)",
@@ -62,6 +64,7 @@ pub(super) async fn check<A: Ask>(
 
 async fn of_policy<A: Ask>(
     desk: &Desk<'_, A>,
+    facts: &Facts,
     domain: &str,
     hosts: &Hosts,
     https: Option<&Https>,
@@ -76,7 +79,7 @@ async fn of_policy<A: Ask>(
     let host = format!("mta-sts.{domain}");
     let contradictory = |remark: String| {
         desk.row("MTA-STS", Grade::Contradictory, remark)
-            .with(publish(domain, hosts))
+            .with(publish(facts, domain, hosts))
     };
     let addresses = match desk.addresses(&host).await {
         Err(untold) => return desk.not_asked("MTA-STS", &untold),
@@ -171,7 +174,7 @@ fn notes(policy: &Policy, content_type: Option<&str>) -> Vec<String> {
 }
 
 /// A record, and a policy to begin with.
-fn publish(domain: &str, hosts: &Hosts) -> Vec<String> {
+fn publish(facts: &Facts, domain: &str, hosts: &Hosts) -> Vec<String> {
     let mut lines = vec![
         text_line(&format!("_mta-sts.{domain}"), "v=STSv1; id=1;"),
         format!(
@@ -180,10 +183,12 @@ fn publish(domain: &str, hosts: &Hosts) -> Vec<String> {
         ";   version: STSv1".to_owned(),
         ";   mode: testing".to_owned(),
     ];
+    let ours = std::iter::once(facts.fqdn.as_str());
+    let theirs = hosts.names.iter().map(|name| &**name);
+    // Hosts that lead elsewhere are what is to be mended.
+    let theirs = theirs.filter(|name| hosts.ours && *name != facts.fqdn);
     lines.extend(
-        hosts
-            .names
-            .iter()
+        ours.chain(theirs)
             .take(8)
             .map(|name| format!(";   mx: {name}")),
     );
