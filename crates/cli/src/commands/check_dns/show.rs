@@ -134,20 +134,20 @@ fn rows(group: &Group, colours: bool, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The answers of a row that has several are told apart by their questions.
+/// What was asked first is what the row is about, but for addresses, which come in two families.
 fn answers(row: &Row) -> String {
-    let told: Vec<&Asked> = row
-        .asked
-        .iter()
-        .filter(|one| one.answer != "no such record")
+    let first = row.asked.first().map_or("", |one| one.answer.as_str());
+    if row.subject != "address" {
+        return first.to_owned();
+    }
+    let told = row.asked.iter().map(|one| one.answer.as_str());
+    let told: Vec<&str> = told
+        .filter(|answer| !answer.ends_with("no such record"))
         .collect();
     match told.as_slice() {
-        [] => row
-            .asked
-            .first()
-            .map_or_else(String::new, |one| one.answer.clone()),
-        [one] => one.answer.clone(),
-        [one, more @ ..] => format!("{}; and {} more", one.answer, more.len()),
+        [] => first.to_owned(),
+        [one, other] if one != other => format!("{one}, {other}"),
+        [one, ..] => (*one).to_owned(),
     }
 }
 
