@@ -1,10 +1,10 @@
 //! The server's half of every SASL mechanism, as a function over bytes: responses divided by 0xfe.
 
-use postern_sasl::{Exchange, Mechanism, Step, Want};
+use postern_sasl::{Exchange, Mechanism, Step, Surroundings, Want};
 
 /// Each exchange ends within its steps, and what it wants checked keeps its promises.
 pub(crate) fn exchange(bytes: &[u8]) {
-    for mechanism in Mechanism::ALL {
+    for mechanism in [Mechanism::Plain, Mechanism::Login] {
         let mut responses = bytes.split(|byte| *byte == 0xfe);
         walk(mechanism, responses.next(), &mut responses);
         walk(mechanism, None, &mut bytes.split(|byte| *byte == 0xfe));
@@ -16,7 +16,7 @@ fn walk<'a>(
     initial: Option<&[u8]>,
     responses: &mut impl Iterator<Item = &'a [u8]>,
 ) {
-    let (mut exchange, mut step) = Exchange::start(mechanism, initial);
+    let (mut exchange, mut step) = Exchange::start(mechanism, initial, &Surroundings::new([7; 32]));
     let mut steps = 0;
     while let (Step::Challenge(_), Some(response)) = (&step, responses.next()) {
         step = exchange.step(response);

@@ -5,7 +5,8 @@
 //!
 //! Never: an authorisation identity; the mechanism has none.
 
-use crate::exchange::{Credentials, Step, Want};
+use crate::client::Credentials;
+use crate::exchange::{Step, Want};
 use crate::plain;
 use crate::secret::Secret;
 

@@ -2,7 +2,9 @@
 //!
 //! Never: SASLprep. Names and passwords are compared as sent, which is what the account file holds.
 
-use crate::exchange::{Credentials, Refusal, Want};
+use crate::client::Credentials;
+use crate::exchange::Want;
+use crate::refusal::Refusal;
 use crate::secret::Secret;
 
 /// RFC 4616 §2 lets each part have 255 octets at least; more is nobody's account.
@@ -57,7 +59,8 @@ pub(crate) fn password(bytes: &[u8]) -> Result<Secret, Refusal> {
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Refusal> {
+/// Text without NUL, as long as a name may be.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, Refusal> {
     if bytes.len() > PART_LIMIT {
         return Err(Refusal::TooLong);
     }

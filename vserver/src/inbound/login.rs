@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use postern_access::{ClientKey, Lockout, LockoutRule};
 use postern_policy::decide::login_refused;
-use postern_sasl::{Exchange, Mechanism, Step, Want};
+use postern_sasl::{Exchange, Mechanism, Step, Surroundings, Want};
 use postern_smtp::{Ask, AuthAnswer, AuthStep, Reply};
 
 use crate::accounts::LoggedIn;
@@ -22,6 +22,9 @@ use crate::server::Server;
 
 /// As many accounts, and as many addresses, are watched at once.
 const WATCHED: usize = 20_000;
+
+/// For the log, where a mechanism asks for more than a password.
+const NO_SOURCE: &str = "no source of accounts serves this mechanism";
 
 /// Wrong guesses of late, over all sessions and generations.
 pub(crate) struct Guesses {
@@ -71,7 +74,10 @@ impl Walk {
                 step
             }
             _ => {
-                let (exchange, step) = Exchange::start(mechanism, ask.input.as_deref());
+                // PLAIN and LOGIN, the only ones offered yet, make nothing of random octets.
+                let surroundings = Surroundings::new([0; 32]);
+                let (exchange, step) =
+                    Exchange::start(mechanism, ask.input.as_deref(), &surroundings);
                 self.exchange = Some(exchange);
                 step
             }
@@ -92,6 +98,10 @@ impl Walk {
                 self.exchange = None;
                 attempt.check(mechanism, want, ask).await
             }
+            Step::Done(identity) => {
+                self.exchange = None;
+                attempt.refuse(mechanism, &identity.name, NO_SOURCE, ask)
+            }
         }
     }
 }
@@ -107,7 +117,10 @@ impl Attempt<'_> {
             authzid,
             authcid,
             password,
-        } = want;
+        } = want
+        else {
+            return self.refuse(mechanism, "", NO_SOURCE, ask);
+        };
         if authzid.is_some_and(|other| !other.eq_ignore_ascii_case(&authcid)) {
             return self.refuse(mechanism, &authcid, "asks to act as somebody else", ask);
         }

@@ -1,6 +1,14 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::client::{Credentials, Login};
+
+/// The mechanisms that hand a password to the host, which need nothing from their surroundings.
+const BASIC: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
+
+fn start(mechanism: Mechanism, initial: Option<&[u8]>) -> (Exchange, Step) {
+    Exchange::start(mechanism, initial, &Surroundings::new([7; 32]))
+}
 
 fn want(authzid: Option<&str>, authcid: &str, password: &str) -> Step {
     Step::Want(Want::Password {
@@ -11,7 +19,7 @@ fn want(authzid: Option<&str>, authcid: &str, password: &str) -> Step {
 }
 
 fn plain(blob: &[u8]) -> Step {
-    Exchange::start(Mechanism::Plain, Some(blob)).1
+    start(Mechanism::Plain, Some(blob)).1
 }
 
 #[test]
@@ -66,7 +74,7 @@ fn malformed_plain_is_refused_with_its_reason() {
 
 #[test]
 fn plain_without_initial_response_gets_an_empty_challenge() {
-    let (mut exchange, step) = Exchange::start(Mechanism::Plain, None);
+    let (mut exchange, step) = start(Mechanism::Plain, None);
     assert_eq!(step, Step::Challenge(Vec::new()));
     assert_eq!(exchange.step(b"\0tim\0pw"), want(None, "tim", "pw"));
     assert_eq!(exchange.step(b"\0tim\0pw"), Step::Refused(Refusal::Over));
@@ -74,7 +82,7 @@ fn plain_without_initial_response_gets_an_empty_challenge() {
 
 #[test]
 fn login_asks_for_name_and_password_to_the_letter() {
-    let (mut exchange, step) = Exchange::start(Mechanism::Login, None);
+    let (mut exchange, step) = start(Mechanism::Login, None);
     assert_eq!(step, Step::Challenge(b"Username:".to_vec()));
     assert_eq!(
         exchange.step(b"alice"),
@@ -86,7 +94,7 @@ fn login_asks_for_name_and_password_to_the_letter() {
 
 #[test]
 fn login_takes_the_name_as_initial_response() {
-    let (mut exchange, step) = Exchange::start(Mechanism::Login, Some(b"alice"));
+    let (mut exchange, step) = start(Mechanism::Login, Some(b"alice"));
     assert_eq!(step, Step::Challenge(b"Password:".to_vec()));
     assert_eq!(exchange.step(b"secret"), want(None, "alice", "secret"));
 }
@@ -105,7 +113,7 @@ fn bad_login_responses_end_the_exchange() {
         (&[b"alice", &[b'p'; 256]], Refusal::TooLong),
     ];
     for (responses, why) in cases {
-        let (mut exchange, mut step) = Exchange::start(Mechanism::Login, None);
+        let (mut exchange, mut step) = start(Mechanism::Login, None);
         for response in *responses {
             assert!(matches!(step, Step::Challenge(_)), "{step:?}");
             step = exchange.step(response);
@@ -117,7 +125,7 @@ fn bad_login_responses_end_the_exchange() {
 
 #[test]
 fn an_empty_initial_response_is_a_response() {
-    let (_, step) = Exchange::start(Mechanism::Login, Some(b""));
+    let (_, step) = start(Mechanism::Login, Some(b""));
     assert_eq!(step, Step::Refused(Refusal::NoName));
     assert_eq!(plain(b""), Step::Refused(Refusal::Malformed));
 }
@@ -141,7 +149,7 @@ fn nothing_prints_a_password() {
 fn meet(mechanism: Mechanism, credentials: &Credentials) -> Step {
     let mut client = Login::new(mechanism, credentials);
     let initial = client.initial();
-    let (mut server, mut step) = Exchange::start(mechanism, initial.as_ref().map(Secret::expose));
+    let (mut server, mut step) = start(mechanism, initial.as_ref().map(Secret::expose));
     for _ in 0..4 {
         let Step::Challenge(challenge) = &step else {
             break;
@@ -158,7 +166,7 @@ fn client_and_server_meet() {
         name: "alice".into(),
         password: Secret::from("s p ä c e"),
     };
-    for mechanism in Mechanism::ALL {
+    for mechanism in BASIC {
         assert_eq!(
             meet(mechanism, &credentials),
             want(None, "alice", "s p ä c e"),
@@ -188,11 +196,11 @@ proptest! {
     /// Whatever comes, an exchange ends within its steps, and what it wants checked keeps its promises.
     #[test]
     fn any_bytes_end_in_a_want_or_a_refusal(
-        mechanism in prop::sample::select(Mechanism::ALL.to_vec()),
+        mechanism in prop::sample::select(BASIC.to_vec()),
         first in prop::option::of(prop::collection::vec(any::<u8>(), 0..64)),
         rest in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 3),
     ) {
-        let (mut exchange, mut step) = Exchange::start(mechanism, first.as_deref());
+        let (mut exchange, mut step) = start(mechanism, first.as_deref());
         for response in &rest {
             if !matches!(step, Step::Challenge(_)) { break }
             step = exchange.step(response);
