@@ -55,6 +55,14 @@ pub struct Facts {
     pub certificates: Certificates,
 }
 
+impl Facts {
+    /// The addresses that others may see; a private one says nothing of how mail comes in or goes out.
+    fn public(&self) -> Vec<IpAddr> {
+        let addresses = self.addresses.iter().copied();
+        addresses.filter(|address| is_public(*address)).collect()
+    }
+}
+
 /// The server's certificates.
 #[derive(Debug, Default)]
 pub struct Certificates {
@@ -131,7 +139,13 @@ async fn server<A: Ask>(facts: &Facts, views: &[View<A>], desks: &[Desk<'_, A>])
     let mut dane = false;
     for (view, desk) in views.iter().zip(desks) {
         let (more, addresses) = fqdn::check(desk, facts).await;
-        rows.extend(more);
+        rows.extend(more.into_iter().map(|row| match views {
+            [_] => row,
+            _ => Row {
+                subject: format!("{} ({})", row.subject, view.label),
+                ..row
+            },
+        }));
         seen.push((view.label.as_str(), addresses));
     }
     rows.extend(fqdn::compare(&seen));

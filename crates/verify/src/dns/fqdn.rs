@@ -72,6 +72,10 @@ fn judge(facts: &Facts, found: &Addresses) -> (Grade, String) {
         let why = "this host has no public address of its own to compare with; name the server's with --address";
         return (Grade::Note, why.to_owned());
     }
+    if translated(facts, &strangers) {
+        let why = "the server's own addresses are private; if it stands behind address translation, name its public one with --address";
+        return (Grade::Note, why.to_owned());
+    }
     if !strangers.is_empty() {
         return (Grade::Contradictory, elsewhere(facts, &strangers));
     }
@@ -88,23 +92,37 @@ fn judge(facts: &Facts, found: &Addresses) -> (Grade, String) {
 }
 
 fn elsewhere(facts: &Facts, strangers: &[IpAddr]) -> String {
-    let mut remark = format!(
+    format!(
         "{} leads to {}, which is no address of this server ({})",
         facts.fqdn,
         words(strangers),
         words(&facts.addresses)
-    );
-    if facts.addresses.iter().all(|address| !is_public(*address))
-        && strangers.iter().any(|one| is_public(*one))
-    {
-        remark.push_str(
-            "; if it stands behind address translation, name its public address with --address",
-        );
-    }
-    remark
+    )
 }
 
+/// Whether the name leads to public addresses, and the server has none.
+fn translated(facts: &Facts, strangers: &[IpAddr]) -> bool {
+    facts.public().is_empty() && strangers.iter().any(|one| is_public(*one))
+}
+
+/// The reverse zone of a private address is seen by nobody outside: what is wrong with it is only noted.
 async fn backward<A: Ask>(
+    desk: &Desk<'_, A>,
+    facts: &Facts,
+    address: IpAddr,
+    seen: Option<&[IpAddr]>,
+) -> Row {
+    let row = names_of(desk, facts, address, seen).await;
+    match row.grade {
+        Grade::Missing | Grade::Contradictory if !is_public(address) => Row {
+            grade: Grade::Note,
+            ..row
+        },
+        _ => row,
+    }
+}
+
+async fn names_of<A: Ask>(
     desk: &Desk<'_, A>,
     facts: &Facts,
     address: IpAddr,

@@ -111,7 +111,7 @@ async fn of_record<A: Ask>(
     faults.extend(wide(record));
     let mut uncovered = Vec::new();
     if faults.is_empty() {
-        for address in facts.addresses.iter().take(MOST_ADDRESSES) {
+        for address in facts.public().iter().take(MOST_ADDRESSES) {
             match Walk::new(desk, domain, &facts.fqdn, Some(*address), STRICT)
                 .verdict()
                 .await
@@ -166,9 +166,9 @@ fn wide(record: &Record) -> Option<String> {
 
 fn notes(facts: &Facts, record: &Record, lookups: usize, ptr: bool) -> Vec<String> {
     let mut notes = Vec::new();
-    if facts.addresses.is_empty() {
+    if facts.public().is_empty() {
         notes.push(
-            "whether it covers this server is not known; name its address with --address"
+            "whether it covers this server is not known; name its public address with --address"
                 .to_owned(),
         );
     }
@@ -191,7 +191,7 @@ fn notes(facts: &Facts, record: &Record, lookups: usize, ptr: bool) -> Vec<Strin
 
 /// A record that covers this server.
 fn proposal(facts: &Facts, domain: &str, by_mx: bool) -> Vec<String> {
-    let terms = match (by_mx, facts.addresses.as_slice()) {
+    let terms = match (by_mx, facts.public().as_slice()) {
         (true, _) => "mx".to_owned(),
         (false, []) => format!("a:{}", facts.fqdn),
         (false, addresses) => addresses

@@ -1,0 +1,8 @@
+//! libFuzzer on `verify::zone`.
+#![no_main]
+
+#[path = "../verify.rs"]
+#[allow(dead_code)]
+mod verify;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| verify::zone(bytes));
