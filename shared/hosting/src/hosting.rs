@@ -3,7 +3,7 @@
 //! ```text
 //! [general]                 listen, user, autostart, limits, drain_timeout      read here, and checked
 //! [access.tls]              certificates[].certificate, .key; client_ca          only the paths, only their text
-//! [access.authentication]   accounts[].file
+//! [access.authentication]   accounts[].file; accounts[].ldap.bind_password_file, .ca
 //! [access.connection]       list[] where it is "file PATH"; so in [access.relay]
 //! [delivery]                domains[].recipients where it is a path
 //! ```
@@ -248,9 +248,14 @@ fn files(root: &DeTable<'_>) -> Vec<PathBuf> {
         files.extend(tls.get("client_ca").and_then(path_of));
     }
     if let Some(authentication) = access.and_then(|access| section(access, "authentication")) {
-        files.extend(
-            members(authentication, "accounts").filter_map(|source| path_in(source, "file")),
-        );
+        for source in members(authentication, "accounts") {
+            files.extend(path_in(source, "file"));
+            let table = source.get_ref().as_table();
+            if let Some(ldap) = table.and_then(|table| table.get("ldap")) {
+                files.extend(path_in(ldap, "bind_password_file"));
+                files.extend(path_in(ldap, "ca"));
+            }
+        }
     }
     for rule in ["connection", "relay"] {
         let rule = access.and_then(|access| section(access, rule));

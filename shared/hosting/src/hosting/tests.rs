@@ -20,7 +20,7 @@ certificates = [{ certificate = "a.pem", key = "a.key" }, { certificate = "/b.pe
 client_ca = "ca.pem"
 
 [access.authentication]
-accounts = [{ file = "accounts/mx1.toml" }, { ldap = "ldaps://x" }]
+accounts = [{ file = "accounts/mx1.toml" }, { ldap = "ldaps://x" }, { ldap = { bind_password_file = "ldap.password", ca = "corp.pem" } }]
 
 [access.connection]
 list = ["192.0.2.7", "file lists/blocked.txt", 3, "host file"]
@@ -71,6 +71,8 @@ fn everything_root_needs_is_read_and_nothing_else() {
             "/b.pem",
             "ca.pem",
             "accounts/mx1.toml",
+            "ldap.password",
+            "corp.pem",
             "lists/blocked.txt",
             "/etc/relay list.txt",
             "lists/a"
