@@ -1,14 +1,21 @@
 //! Who may log in: the sources of one generation, asked in order.
 //!
-//! | Source | File |
-//! |---|---|
-//! | account file | `accounts/file.rs` |
+//! | Source | File | Asked |
+//! |---|---|---|
+//! | account file | `accounts/file.rs` | on the blocking pool, a few at once |
+//! | directory | `accounts/ldap.rs` | over the network, with deadlines |
+//! | Dovecot | `accounts/dovecot.rs` | over its socket, with a deadline |
 //!
-//! An unknown account and a wrong password take the same time and look the same.
+//! The first source that knows the account decides. One that cannot be asked is passed over: a right password counts
+//! wherever it is known, and only a refusal becomes "come back later".
+//!
+//! An unknown account and a wrong password look the same, and a source takes the same time for both.
 //!
 //! Never: a password kept or logged; a check on the runtime's own thread.
 
+mod dovecot;
 mod file;
+mod ldap;
 
 use std::sync::Arc;
 
@@ -19,7 +26,9 @@ use postern_sasl::Secret;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+pub(crate) use dovecot::{DovecotSource, Occasion};
 pub(crate) use file::FileSource;
+pub(crate) use ldap::LdapSource;
 
 /// How many passwords are checked at once, over all sessions: each check takes 19 MiB and a processor.
 static CHECKS: Semaphore = Semaphore::const_new(2);
@@ -27,8 +36,29 @@ static CHECKS: Semaphore = Semaphore::const_new(2);
 /// The sources of one generation.
 #[derive(Default)]
 pub(crate) struct Accounts {
-    sources: Vec<Arc<FileSource>>,
+    sources: Vec<Source>,
     default_domain: String,
+}
+
+/// Where accounts come from.
+pub(crate) enum Source {
+    /// An account file.
+    File(Arc<FileSource>),
+    /// A directory.
+    Ldap(Box<LdapSource>),
+    /// Dovecot's authentication socket.
+    Dovecot(DovecotSource),
+}
+
+/// What a source says to a name and a password.
+#[derive(Debug)]
+pub(crate) enum Checked {
+    /// The account, and its password.
+    Right(LoggedIn),
+    /// The account is known, and does not log in; why is for the log.
+    Wrong(String),
+    /// The source does not know the account.
+    Unknown,
 }
 
 /// Somebody who logged in.
@@ -44,12 +74,25 @@ pub(crate) struct LoggedIn {
 
 /// Why nobody could be asked: the client may come back.
 #[derive(Debug, thiserror::Error)]
-#[error("the password could not be checked: {0}")]
-pub(crate) struct Unavailable(String);
+#[error("the password could not be checked: {why}")]
+pub(crate) struct Unavailable {
+    why: String,
+    /// Another source knows the account, with another password: it counts as a guess.
+    pub guessed: bool,
+}
+
+impl Unavailable {
+    fn because(why: impl std::fmt::Display) -> Unavailable {
+        Unavailable {
+            why: why.to_string(),
+            guessed: false,
+        }
+    }
+}
 
 impl Accounts {
     /// These sources, in order; `default_domain` completes a name without a domain (empty: it stays as it is).
-    pub(crate) fn new(sources: Vec<Arc<FileSource>>, default_domain: &str) -> Accounts {
+    pub(crate) fn new(sources: Vec<Source>, default_domain: &str) -> Accounts {
         Accounts {
             sources,
             default_domain: default_domain.to_owned(),
@@ -61,50 +104,156 @@ impl Accounts {
         self.sources.is_empty()
     }
 
-    /// Who this is; `None` for an unknown account and for a wrong password alike.
+    /// Who this is. To a client, `Wrong` and `Unknown` are one.
     pub(crate) async fn check(
         &self,
+        occasion: &Occasion,
         name: &str,
         password: Secret,
-    ) -> Result<Option<LoggedIn>, Unavailable> {
-        let _turn = CHECKS
-            .acquire()
-            .await
-            .map_err(|closed| Unavailable(closed.to_string()))?;
-        let (name, domain) = (name.to_owned(), self.default_domain.clone());
-        let sources = self.sources.clone();
-        let checked = spawn_blocking(move || {
-            let known = find_account(files(&sources), &name, &domain);
-            // Unknown accounts are checked against a hash nobody has the password of.
-            let hash = known.map_or(file::nobody(), |account| account.password.as_str());
-            let right = file::verify(hash, password.expose());
-            known.filter(|_| right).map(|account| LoggedIn {
-                account: account.name.clone(),
-                groups: account.groups.clone(),
-                addresses: account.addresses.clone(),
-            })
-        });
-        checked
-            .await
-            .map_err(|stopped| Unavailable(stopped.to_string()))
+    ) -> Result<Checked, Unavailable> {
+        let password = Arc::new(password);
+        let mut down = None;
+        let mut said = Checked::Unknown;
+        for source in &self.sources {
+            match self.ask(source, occasion, name, &password).await {
+                Ok(Checked::Right(found)) => return Ok(Checked::Right(found)),
+                Ok(Checked::Unknown) => {}
+                Ok(wrong) => {
+                    said = wrong;
+                    break;
+                }
+                Err(unavailable) => down = down.or(Some(unavailable)),
+            }
+        }
+        let guessed = matches!(said, Checked::Wrong(_));
+        match down {
+            // It might have been right there.
+            Some(down) => Err(Unavailable { guessed, ..down }),
+            None if guessed => Ok(said),
+            None => self.pretend(&password).await,
+        }
     }
 
-    /// The account that a name at login means.
-    pub(crate) fn find(&self, name: &str) -> Option<&Account> {
-        find_account(files(&self.sources), name, &self.default_domain)
+    async fn ask(
+        &self,
+        source: &Source,
+        occasion: &Occasion,
+        name: &str,
+        password: &Arc<Secret>,
+    ) -> Result<Checked, Unavailable> {
+        let whole = self.completed(name);
+        match source {
+            Source::File(source) => self.check_in_file(source, name, password).await,
+            Source::Ldap(source) => match (source.check(name, password).await?, whole) {
+                (Checked::Unknown, Some(whole)) => source.check(&whole, password).await,
+                (checked, _) => Ok(checked),
+            },
+            Source::Dovecot(source) => {
+                let name = whole.as_deref().unwrap_or(name);
+                source.check(occasion, name, password).await
+            }
+        }
     }
 
-    /// All accounts, by source and name.
+    /// The name with the default domain, if it has none and there is one.
+    fn completed(&self, name: &str) -> Option<String> {
+        let bare = !name.contains('@') && !self.default_domain.is_empty();
+        bare.then(|| format!("{name}@{}", self.default_domain))
+    }
+
+    async fn check_in_file(
+        &self,
+        source: &Arc<FileSource>,
+        name: &str,
+        password: &Arc<Secret>,
+    ) -> Result<Checked, Unavailable> {
+        let Some(account) = find_account([source.file()], name, &self.default_domain) else {
+            return Ok(Checked::Unknown);
+        };
+        match verify(account.password.clone(), password).await? {
+            true => Ok(Checked::Right(LoggedIn::of(account))),
+            false => Ok(Checked::Wrong("wrong password".to_owned())),
+        }
+    }
+
+    /// An unknown account takes the time of a wrong password: that of a hash nobody has the password of.
+    async fn pretend(&self, password: &Arc<Secret>) -> Result<Checked, Unavailable> {
+        if self.files().next().is_some() {
+            verify(file::nobody().to_owned(), password).await?;
+        }
+        Ok(Checked::Unknown)
+    }
+
+    /// The account that a name at login means, without its password. Dovecot is not asked: a name that nobody else has
+    /// may be one of its accounts, and is taken for one.
+    pub(crate) async fn find(&self, name: &str) -> Result<Option<LoggedIn>, Unavailable> {
+        let whole = self.completed(name);
+        for source in &self.sources {
+            let found = match source {
+                Source::File(source) => {
+                    find_account([source.file()], name, &self.default_domain).map(LoggedIn::of)
+                }
+                Source::Ldap(source) => match (source.find(name).await?, &whole) {
+                    (None, Some(whole)) => source.find(whole).await?,
+                    (found, _) => found,
+                },
+                Source::Dovecot(_) => None,
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        let dovecot = |source: &Source| matches!(source, Source::Dovecot(_));
+        let named = whole.unwrap_or_else(|| name.to_owned());
+        Ok(self
+            .sources
+            .iter()
+            .any(dovecot)
+            .then(|| LoggedIn::of_dovecot(named)))
+    }
+
+    /// All accounts that are in files, by source and name.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Account> {
-        files(&self.sources).flat_map(AccountFile::iter)
+        self.files().flat_map(AccountFile::iter)
+    }
+
+    fn files(&self) -> impl Iterator<Item = &AccountFile> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::File(source) => Some(source.file()),
+            _ => None,
+        })
     }
 }
 
-fn files(sources: &[Arc<FileSource>]) -> impl Iterator<Item = &AccountFile> {
-    sources.iter().map(|source| source.file())
+/// Whether the password is the one of the hash; waits for a turn, and for the answer.
+async fn verify(hash: String, password: &Arc<Secret>) -> Result<bool, Unavailable> {
+    let _turn = CHECKS.acquire().await.map_err(Unavailable::because)?;
+    let password = password.clone();
+    spawn_blocking(move || file::verify(&hash, password.expose()))
+        .await
+        .map_err(Unavailable::because)
 }
 
 impl LoggedIn {
+    fn of(account: &Account) -> LoggedIn {
+        LoggedIn {
+            account: account.name.clone(),
+            groups: account.groups.clone(),
+            addresses: account.addresses.clone(),
+        }
+    }
+
+    /// An account of Dovecot's: named like an address, it has that address.
+    fn of_dovecot(account: String) -> LoggedIn {
+        // What would stand for a whole domain is no address.
+        let is_address = account.contains('@') && !account.starts_with(['@', '*']);
+        LoggedIn {
+            addresses: is_address.then(|| account.clone()).into_iter().collect(),
+            groups: Vec::new(),
+            account,
+        }
+    }
+
     /// As access control wants it.
     pub(crate) fn as_login(&self) -> Login<'_> {
         Login {

@@ -20,14 +20,16 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use postern_config::{
-    AccountFile, AccountSource, Definition, Finding, Identity, MinStrength, MinVersion, Severity,
+    AccountFile, AccountSource, Definition, Finding, Identity, LdapSource as LdapSettings,
+    MinStrength, MinVersion, Severity,
 };
 use postern_control::worker::{Item, Manifest};
 use postern_dns::Resolver;
 use postern_policy::{Means, Policy, Source, session_settings};
+use postern_sasl::Secret;
 use postern_tls::{ClientTls, PairFiles, PemFile, ServerSettings, ServerTls, Strength};
 
-use crate::accounts::{Accounts, FileSource};
+use crate::accounts::{self, Accounts, DovecotSource, FileSource, LdapSource};
 use crate::generation::{Generation, SessionSettings};
 use crate::outbound;
 
@@ -222,20 +224,73 @@ impl Builder<'_> {
     }
 
     fn accounts(&mut self, definition: &Definition) -> Accounts {
-        let mut sources = Vec::new();
-        for source in &definition.authentication.accounts {
-            // The other sources are errors of the definition in this build.
-            let AccountSource::File { path } = source else {
-                continue;
-            };
-            let Some(bytes) = self.source.file(path, "the account file") else {
-                continue;
-            };
-            let (file, findings) = AccountFile::parse(&String::from_utf8_lossy(&bytes), path);
-            self.source.findings.extend(findings);
-            sources.push(Arc::new(FileSource::new(file)));
-        }
+        let sources = definition.authentication.accounts.iter();
+        let sources = sources.filter_map(|source| match source {
+            AccountSource::File { path } => self.account_file(path),
+            AccountSource::Ldap(settings) => self.directory(settings),
+            AccountSource::Dovecot { path } => {
+                Some(accounts::Source::Dovecot(DovecotSource::new(path.clone())))
+            }
+            // Errors of the definition in this build.
+            AccountSource::Windows | AccountSource::Gssapi => None,
+        });
+        let sources = sources.collect();
         Accounts::new(sources, &definition.authentication.default_domain)
+    }
+
+    fn account_file(&mut self, path: &Path) -> Option<accounts::Source> {
+        let bytes = self.source.file(path, "the account file")?;
+        let (file, findings) = AccountFile::parse(&String::from_utf8_lossy(&bytes), path);
+        self.source.findings.extend(findings);
+        Some(accounts::Source::File(Arc::new(FileSource::new(file))))
+    }
+
+    fn directory(&mut self, settings: &LdapSettings) -> Option<accounts::Source> {
+        let bind = settings.bind.as_ref();
+        let password = bind.map(|bind| self.password(&bind.password_file));
+        let tls = match &settings.ca {
+            Some(path) => self.trust(path),
+            None => Some(ClientTls::verified()),
+        };
+        let password = match password {
+            Some(read) => Some(read?),
+            None => None,
+        };
+        let source = LdapSource::new(settings, password, tls?);
+        Some(accounts::Source::Ldap(Box::new(source)))
+    }
+
+    /// A file with a password and nothing else; the end of its line does not belong to it.
+    fn password(&mut self, path: &Path) -> Option<Secret> {
+        let bytes = Secret::new(self.source.file(path, "the password file")?);
+        let line = bytes.expose();
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() || line.contains(&b'\n') {
+            let what = match line.is_empty() {
+                true => "holds no password",
+                false => "holds more than one line",
+            };
+            self.source.complain(
+                Some(path),
+                format!("{} {what}", path.display()),
+                "write the password into it, and nothing else",
+            );
+            return None;
+        }
+        Some(Secret::new(line.to_vec()))
+    }
+
+    fn trust(&mut self, path: &Path) -> Option<ClientTls> {
+        let tls = ClientTls::verified_by(self.pem(path, "the certificates of `ca`")?);
+        match tls.config() {
+            Ok(_) => Some(tls),
+            Err(error) => {
+                self.source
+                    .complain(error.path(), error.to_string(), error.remedy());
+                None
+            }
+        }
     }
 }
 

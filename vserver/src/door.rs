@@ -153,6 +153,11 @@ impl Door {
 }
 
 impl Seat {
+    /// The address the client came to.
+    pub(crate) fn local(&self) -> IpAddr {
+        self.facts.local.ip().to_canonical()
+    }
+
     /// Gives the seat of a balancer to the client behind it, in one step: a server that drains never sees it empty.
     pub(crate) fn pass_to(self, client: SocketAddr, limits: OccupancyLimits) -> Result<Seat, Full> {
         let door = self.door.clone();

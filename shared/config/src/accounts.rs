@@ -2,7 +2,8 @@
 //!
 //! ```toml
 //! [accounts."alice"]
-//! password = "$argon2id$v=19$m=…"     # made by `postern account password`
+//! password = "$argon2id$v=19$m=…"     # both made by `postern account password`
+//! scram = "SCRAM-SHA-256$65536:…"       # without it, the account cannot use SCRAM
 //! addresses = ["alice@example.com"]    # what the account may send from; "@example.com": a whole domain
 //! groups = ["staff"]
 //! ```
@@ -30,6 +31,8 @@ pub struct Account {
     pub name: String,
     /// The argon2id hash, in PHC form.
     pub password: String,
+    /// The keys for SCRAM-SHA-256, as `SCRAM-SHA-256$ITERATIONS:SALT$STORED:SERVER`; none: it cannot use SCRAM.
+    pub scram: Option<String>,
     /// What it may send from; `@example.com` stands for a whole domain.
     pub addresses: Vec<String>,
     /// The groups it is in, without `@`.
@@ -76,6 +79,7 @@ impl std::fmt::Debug for Account {
         out.debug_struct("Account")
             .field("name", &self.name)
             .field("password", &"***")
+            .field("scram", &self.scram.as_ref().map(|_| "***"))
             .field("addresses", &self.addresses)
             .field("groups", &self.groups)
             .finish()
@@ -135,10 +139,12 @@ impl AccountFile {
                     .collect::<Vec<_>>()
                     .join(", ")
             };
+            let scram = account.scram.as_ref();
             text.push_str(&format!(
-                "\n[accounts.{}]\npassword = {}\naddresses = [{}]\ngroups = [{}]\n",
+                "\n[accounts.{}]\npassword = {}\n{}addresses = [{}]\ngroups = [{}]\n",
                 quote(&account.name),
                 quote(&account.password),
+                scram.map_or_else(String::new, |keys| format!("scram = {}\n", quote(keys))),
                 list(&account.addresses),
                 list(&account.groups)
             ));
@@ -280,7 +286,7 @@ fn account<'t>(
 ) -> Option<Account> {
     let table = reader.table(
         node,
-        &["password", "addresses", "groups"],
+        &["password", "scram", "addresses", "groups"],
         "[accounts.\"NAME\"]",
     )?;
     let Some(password) = table.get("password") else {
@@ -293,6 +299,10 @@ fn account<'t>(
         return None;
     };
     let password = password_hash(reader, password, name);
+    let scram = match table.get("scram") {
+        Some(node) => Some(scram_keys(reader, node, name)?),
+        None => None,
+    };
     let mut list = |key: &str, read: fn(&str) -> Result<String, Misfit>| match table.get(key) {
         Some(node) => reader.list(node, "a list of texts in quotes", |reader, member| {
             reader.parsed(member, "text in quotes", read)
@@ -303,6 +313,7 @@ fn account<'t>(
     Some(Account {
         name: name.to_owned(),
         password: password?,
+        scram,
         addresses: addresses?,
         groups: groups?,
     })
@@ -319,6 +330,28 @@ fn password_hash<'t>(reader: &mut Reader<'t>, node: &Node<'t>, name: &str) -> Op
         reader.error(node.span(), "the password is not an argon2id hash", remedy);
     }
     hash.map(str::to_owned)
+}
+
+/// RFC 5802 §9: salt, iteration count, StoredKey and ServerKey, in base64. Whether they fit is seen where they are used.
+fn scram_keys<'t>(reader: &mut Reader<'t>, node: &Node<'t>, name: &str) -> Option<String> {
+    let parts = |text: &str| {
+        let (how, keys) = text.strip_prefix("SCRAM-SHA-256$")?.split_once('$')?;
+        let (iterations, salt) = how.split_once(':')?;
+        let (stored, server) = keys.split_once(':')?;
+        let is_base64 = |text: &str| {
+            let sign = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+            !text.is_empty() && text.bytes().all(sign)
+        };
+        let all = [salt, stored, server].into_iter().all(is_base64);
+        (all && iterations.parse::<u32>().is_ok()).then_some(())
+    };
+    let text = node.get_ref().as_str();
+    let keys = text.filter(|text| parts(text).is_some());
+    if keys.is_none() {
+        let remedy = format!("make them with `postern account password {}`", clip(name));
+        reader.error(node.span(), "these are no keys for SCRAM-SHA-256", remedy);
+    }
+    keys.map(str::to_owned)
 }
 
 fn address(text: &str) -> Result<String, Misfit> {
@@ -359,6 +392,7 @@ mod tests {
         Account {
             name: "Alice".to_owned(),
             password: HASH.to_owned(),
+            scram: Some("SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy".to_owned()),
             addresses: vec![
                 "alice@example.com".to_owned(),
                 "@lists.example.com".to_owned(),
@@ -373,6 +407,7 @@ mod tests {
         file.set(alice());
         file.set(Account {
             name: "o\"dd\\name".to_owned(),
+            scram: None,
             ..alice()
         });
         let (read, findings) = AccountFile::parse(&file.to_toml(), Path::new("a.toml"));
@@ -389,7 +424,8 @@ mod tests {
             Some(alice())
         );
         assert!(file.remove("alice").is_some() && file.get("alice").is_none());
-        assert!(!format!("{:?}", alice()).contains("argon2id"));
+        let shown = format!("{:?}", alice());
+        assert!(!shown.contains("argon2id") && !shown.contains("c2FsdA"));
     }
 
     #[test]
@@ -397,7 +433,8 @@ mod tests {
         let text = format!(
             "[accounts.bad]\npassword = \"hunter2\"\n[accounts.none]\n[accounts.good]\npassword = \"{HASH}\"\n\
              [accounts.GOOD]\npassword = \"{HASH}\"\nadresses = []\n[accounts.odd]\npassword = \"{HASH}\"\n\
-             addresses = [\"odd\"]\ngroups = [\"a b\"]\n[account.x]\n"
+             addresses = [\"odd\"]\ngroups = [\"a b\"]\n[account.x]\n\
+             [accounts.keys]\npassword = \"{HASH}\"\nscram = \"SCRAM-SHA-256$4096:hunter2\"\n"
         );
         let (file, findings) = AccountFile::parse(&text, Path::new("a.toml"));
         let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
@@ -409,6 +446,7 @@ mod tests {
             "a.toml:11:14: error: `odd` is not an address (write \"alice@example.com\", or \"@example.com\" for a whole domain)",
             "a.toml:12:11: error: `a b` is not a group (write \"staff\")",
             "a.toml:13:2: error: unknown key `account` (write [accounts.\"NAME\"], and password, addresses and groups below)",
+            "a.toml:16:9: error: these are no keys for SCRAM-SHA-256 (make them with `postern account password keys`)",
         ];
         assert_eq!(shown, expected);
         assert!(file.get("good").is_some() && file.get("bad").is_none());

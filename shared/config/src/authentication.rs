@@ -271,7 +271,6 @@ fn account_source<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Accoun
             .path(value, "\"/etc/postern/accounts/mx1.toml\"")
             .map(|path| AccountSource::File { path }),
         "ldap" => {
-            later(reader, "accounts from LDAP");
             LdapSource::read(reader, value).map(|source| AccountSource::Ldap(Box::new(source)))
         }
         "windows" => {
@@ -282,10 +281,7 @@ fn account_source<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Accoun
             later(reader, "accounts by Kerberos");
             Some(AccountSource::Gssapi)
         }
-        "dovecot" => {
-            later(reader, "accounts from Dovecot");
-            dovecot::read(reader, value).map(|path| AccountSource::Dovecot { path })
-        }
+        "dovecot" => dovecot::read(reader, value).map(|path| AccountSource::Dovecot { path }),
         _ => None,
     }
 }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern_control::query::{Answer, Case};
+use postern_policy::Means;
 use postern_policy::explain::{Known, Names, Unfinished, explain as explain_case};
 use postern_policy::facts::Facts;
-use postern_policy::{Means, login_of};
 use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::task::spawn_blocking;
 
+use crate::accounts::LoggedIn;
 use crate::door::Phase;
 use crate::generation::Generation;
 use crate::server::Server;
@@ -24,7 +25,18 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
     let generation = server.generation.load_full();
     let hosts = generation.hosts.load_full();
     let login = case.login.as_deref();
-    let account = login.and_then(|name| generation.accounts.find(name));
+    let account = match login {
+        Some(name) => generation.accounts.find(name).await,
+        None => Ok(None),
+    };
+    let account = match account {
+        Ok(account) => account,
+        Err(unavailable) => {
+            return Answer::Unknown {
+                reason: unavailable.to_string(),
+            };
+        }
+    };
     let mut known = Known {
         means: Means {
             certificate: generation.server_tls.is_some(),
@@ -32,7 +44,7 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
         },
         hosts: &hosts.resolved,
         names: Names::Unasked,
-        login: account.map(login_of),
+        login: account.as_ref().map(LoggedIn::as_login),
         now: Instant::now(),
     };
     let mut explained = explain_case(&generation.policy, case, &known);

@@ -262,6 +262,7 @@ impl Connection {
             server: &self.server,
             generation: &self.generation,
             client: self.client,
+            local: self.seat.local(),
             tls: self.tls.as_deref(),
         };
         if let Some(found) = self.walk.step(&attempt, ask).await {

@@ -15,7 +15,7 @@ use postern_policy::decide::login_refused;
 use postern_sasl::{Exchange, Mechanism, Step, Surroundings, Want};
 use postern_smtp::{Ask, AuthAnswer, AuthStep, Reply};
 
-use crate::accounts::LoggedIn;
+use crate::accounts::{Checked, LoggedIn, Occasion};
 use crate::counters::count;
 use crate::generation::Generation;
 use crate::server::Server;
@@ -47,6 +47,8 @@ pub(crate) struct Attempt<'a> {
     pub generation: &'a Generation,
     /// The client.
     pub client: IpAddr,
+    /// The address it came to.
+    pub local: IpAddr,
     /// Version and cipher, inside TLS.
     pub tls: Option<&'a str>,
 }
@@ -135,33 +137,37 @@ impl Attempt<'_> {
             );
         }
         let digest = guesses.key.hash_one(password.expose());
-        match self.generation.accounts.check(&authcid, password).await {
-            Ok(Some(found)) => {
+        let occasion = Occasion {
+            client: self.client,
+            local: self.local,
+            secured: self.tls.is_some(),
+        };
+        let accounts = &self.generation.accounts;
+        let why = match accounts.check(&occasion, &authcid, password).await {
+            Ok(Checked::Right(found)) => {
                 guesses.right(&authcid);
                 self.log(mechanism, &found.account, "accepted", "");
                 count(&self.server.counters.logins_accepted);
                 ask.accept(AuthAnswer::Success {
                     identity: found.account.clone(),
                 });
-                Some(found)
+                return Some(found);
             }
-            Ok(None) => {
-                if let Some(rule) = rule {
+            Ok(Checked::Wrong(why)) => why,
+            Ok(Checked::Unknown) => "unknown account or wrong password".to_owned(),
+            Err(unavailable) => {
+                if let Some(rule) = rule.filter(|_| unavailable.guessed) {
                     guesses.wrong(&authcid, self.client, digest, rule);
                 }
-                self.refuse(
-                    mechanism,
-                    &authcid,
-                    "unknown account or wrong password",
-                    ask,
-                )
-            }
-            Err(unavailable) => {
                 self.log(mechanism, &authcid, "unavailable", &unavailable.to_string());
                 ask.refuse(Reply::new(454, "4.7.0", "Temporary authentication failure"));
-                None
+                return None;
             }
+        };
+        if let Some(rule) = rule {
+            guesses.wrong(&authcid, self.client, digest, rule);
         }
+        self.refuse(mechanism, &authcid, &why, ask)
     }
 
     fn refuse(

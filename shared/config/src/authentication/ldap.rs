@@ -86,7 +86,7 @@ pub struct LdapBind {
 }
 
 const EXAMPLE: &str = "{ servers = [\"ldaps://dc1.corp.example\"], base = \"DC=corp,DC=example\", \
-                       bind_dn = \"postern@corp.example\", bind_password_file = \"/etc/postern/ldap.secret\" }";
+                       bind_dn = \"postern@corp.example\", bind_password_file = \"/etc/postern/ldap.password\" }";
 
 const KEYS: [&str; 11] = [
     "servers",
@@ -130,18 +130,21 @@ impl LdapSource {
         let filter = get(reader, table, "filter", |reader, node| {
             reader.parsed(node, "an LDAP filter in quotes", filter_of)
         });
+        let bind = bind(reader, node, table, kind);
+        let addresses = get(reader, table, "addresses", attributes);
+        let ca = get(reader, table, "ca", |reader, node| {
+            reader.path(node, "\"/etc/postern/corp-ca.pem\"")
+        });
+        let timeout = get(reader, table, "timeout", timeout);
         Some(LdapSource {
             servers: servers??,
             kind,
             base: base?,
-            bind: bind(reader, node, table, kind),
+            bind,
             filter: filter.unwrap_or_else(|| kind.filter()),
-            addresses: get(reader, table, "addresses", attributes)
-                .unwrap_or_else(|| kind.addresses()),
-            ca: get(reader, table, "ca", |reader, node| {
-                reader.path(node, "\"/etc/postern/corp-ca.pem\"")
-            }),
-            timeout: get(reader, table, "timeout", timeout).unwrap_or(LdapSource::TIMEOUT),
+            addresses: addresses.unwrap_or_else(|| kind.addresses()),
+            ca,
+            timeout: timeout.unwrap_or(LdapSource::TIMEOUT),
         })
     }
 }
@@ -309,7 +312,7 @@ fn bind<'t>(
         reader.error(
             key.span(),
             "a password does not stand in a definition",
-            "write it into a file only root reads, and bind_password_file = \"/etc/postern/ldap.secret\"",
+            "write it into a file only root reads, and bind_password_file = \"/etc/postern/ldap.password\"",
         );
     }
     let dn = get(reader, table, "bind_dn", |reader, node| {
@@ -318,7 +321,7 @@ fn bind<'t>(
             .map(str::to_owned)
     });
     let file = get(reader, table, "bind_password_file", |reader, node| {
-        reader.path(node, "\"/etc/postern/ldap.secret\"")
+        reader.path(node, "\"/etc/postern/ldap.password\"")
     });
     let (named, filed) = (
         table.contains_key("bind_dn"),
@@ -327,7 +330,7 @@ fn bind<'t>(
     let missing = match (named, filed) {
         (true, false) => Some((
             "bind_dn",
-            "bind_password_file = \"/etc/postern/ldap.secret\"",
+            "bind_password_file = \"/etc/postern/ldap.password\"",
         )),
         (false, true) => Some(("bind_password_file", "bind_dn = \"postern@corp.example\"")),
         _ => None,
