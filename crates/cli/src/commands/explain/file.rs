@@ -39,10 +39,13 @@ pub(super) fn explain(path: &Path, case: &Case, no_dns: bool) -> Result<Explanat
     let dns = if no_dns { None } else { Some(Dns::of(policy)?) };
     let hosts = hosts(policy, dns.as_ref(), &mut notes);
     let is_file = |source: &AccountSource| matches!(source, AccountSource::File { .. });
+    if login.is_some() && account.is_none() && !authentication.accounts.iter().all(is_file) {
+        notes.push("left out: accounts that are in no file of this host".to_owned());
+    }
     let mut known = Known {
         means: Means {
             certificate: !policy.definition.tls.certificates.is_empty(),
-            accounts: authentication.accounts.iter().any(is_file),
+            accounts: !authentication.accounts.is_empty(),
         },
         hosts: &hosts,
         names: Names::Unasked,
