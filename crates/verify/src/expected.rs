@@ -5,7 +5,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use postern_sasl::Credentials;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use postern_sasl::Secret;
 
 /// How TLS should be spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,23 @@ pub enum Channel {
     Implicit,
 }
 
+/// An account to log in with.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+impl Account {
+    /// The blob of AUTH PLAIN (RFC 4616), in base64.
+    pub(crate) fn blob(&self) -> String {
+        let (name, password) = (self.name.as_bytes(), self.password.expose());
+        STANDARD.encode([b"\0", name, b"\0", password].concat())
+    }
+}
+
 /// What a server should be like. What is `None` or empty is not known, and what needs it is not tested.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
@@ -33,7 +52,7 @@ pub struct Expected {
     /// A domain it takes mail for.
     pub local_domain: Option<String>,
     /// An account to log in with; a made-up one otherwise.
-    pub login: Option<Credentials>,
+    pub login: Option<Account>,
     /// A recipient that is taken and read by nobody: `postmaster@…` of a test system, an alias to nowhere.
     pub null_recipient: Option<String>,
     /// The largest message, in bytes.

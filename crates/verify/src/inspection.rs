@@ -16,10 +16,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use postern_sasl::{Credentials, Login, Mechanism};
 use postern_tls::ClientTls;
 
-use crate::expected::{Channel, Expected, Pace, Target};
+use crate::expected::{Account, Channel, Expected, Pace, Target};
 use crate::finding::Finding;
 use crate::reply::Answer;
 use crate::tap::Tape;
@@ -157,7 +156,7 @@ impl<'a> Inspection<'a> {
 
     pub(crate) async fn ready(&mut self) -> Result<Wire, Fault> {
         let mut wire = self.private().await?;
-        let Some(credentials) = &self.expected.login else {
+        let Some(account) = &self.expected.login else {
             return Ok(wire);
         };
         let offered = wire.mechanisms();
@@ -166,7 +165,7 @@ impl<'a> Inspection<'a> {
             .find(|m| offered.iter().any(|name| name == m.name()));
         // The given password goes through TLS or not at all.
         if let (Some(mechanism), Some(_)) = (known, wire.secured()) {
-            let answer = log_in(&mut wire, mechanism, credentials).await?;
+            let answer = log_in(&mut wire, mechanism, account).await?;
             if answer.code != 235 {
                 return Err(Fault::Refused {
                     what: "the login",
@@ -183,37 +182,47 @@ impl<'a> Inspection<'a> {
     }
 }
 
+/// The mechanisms that show the password to whoever reads the wire, and that this command speaks: what must stand the
+/// proof is exactly these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mechanism {
+    /// RFC 4616.
+    Plain,
+    /// draft-murchison-sasl-login.
+    Login,
+}
+
+impl Mechanism {
+    pub(crate) const ALL: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mechanism::Plain => "PLAIN",
+            Mechanism::Login => "LOGIN",
+        }
+    }
+}
+
 /// One AUTH exchange; its last reply. The report shows `***` for each blob.
 pub(crate) async fn log_in(
     wire: &mut Wire,
     mechanism: Mechanism,
-    credentials: &Credentials,
+    account: &Account,
 ) -> Result<Answer, Fault> {
-    let mut login = Login::new(mechanism, credentials);
-    let initial = login.initial();
-    let blob = initial.map(|secret| STANDARD.encode(secret.expose()));
-    let mut answer = match blob {
-        Some(blob) => {
-            let shown = format!("AUTH {mechanism} ***");
-            wire.say_as(&format!("AUTH {mechanism} {blob}"), &shown)
-                .await?
+    match mechanism {
+        Mechanism::Plain => {
+            let line = format!("AUTH PLAIN {}", account.blob());
+            wire.say_as(&line, "AUTH PLAIN ***").await
         }
-        None => wire.say(&format!("AUTH {mechanism}")).await?,
-    };
-    // PLAIN takes one response at most, LOGIN two.
-    for _ in 0..3 {
-        if answer.code != 334 {
-            break;
-        }
-        let challenge = answer.lines.first().map_or("", |line| line.trim());
-        let challenge = STANDARD.decode(challenge).unwrap_or_default();
-        answer = match login.answer(&challenge) {
-            Ok(secret) => {
-                wire.say_as(&STANDARD.encode(secret.expose()), "***")
-                    .await?
+        Mechanism::Login => {
+            let mut answer = wire.say("AUTH LOGIN").await?;
+            for secret in [account.name.as_bytes(), account.password.expose()] {
+                if answer.code != 334 {
+                    break;
+                }
+                answer = wire.say_as(&STANDARD.encode(secret), "***").await?;
             }
-            Err(_) => wire.say("*").await?,
-        };
+            Ok(answer)
+        }
     }
-    Ok(answer)
 }

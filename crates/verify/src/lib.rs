@@ -27,7 +27,7 @@ mod tap;
 mod wire;
 
 pub use checks::Check;
-pub use expected::{Channel, Expected, Pace, Target};
+pub use expected::{Account, Channel, Expected, Pace, Target};
 pub use finding::{Finding, Outcome};
 pub use report::Report;
 pub use tap::{Chunk, Recording, Side};
@@ -35,5 +35,5 @@ pub use verify::verify;
 pub use reply::Answer;
 pub use wire::{Fault, Said};
 
-/// An account to log in with.
-pub use postern_sasl::{Credentials, Secret};
+/// A password.
+pub use postern_sasl::Secret;

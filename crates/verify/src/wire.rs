@@ -300,7 +300,7 @@ impl Wire {
     pub(crate) async fn secure(self, tls: &ClientTls, host: &str) -> Result<Wire, Fault> {
         if !self.input.is_empty() {
             let text = clip(&String::from_utf8_lossy(&self.input));
-            return Err(Fault::Garbage(text));
+            return Err(Fault::Tls(format!("the server goes on in clear: {text}")));
         }
         let Stream::Plain(tap) = self.stream else {
             return Err(Fault::Tls("TLS is there already".into()));

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use postern_verify::{Channel, Check, Credentials, Pace, Recording, Secret, pcap};
+use postern_verify::{Account, Channel, Check, Pace, Recording, Secret, pcap};
 
 use super::Places;
 use crate::failure::Error;
@@ -168,7 +168,7 @@ impl Verify {
     }
 
     /// What the options say, where they say something.
-    fn complete(&self, place: &mut Place, login: Option<&Credentials>) {
+    fn complete(&self, place: &mut Place, login: Option<&Account>) {
         let expected = &mut place.expected;
         expected.excluded.clone_from(&self.from);
         expected.login = login.cloned();
@@ -200,7 +200,7 @@ impl Verify {
         }
     }
 
-    fn credentials(&self) -> Result<Option<Credentials>, Error> {
+    fn credentials(&self) -> Result<Option<Account>, Error> {
         let (Some(name), Some(path)) = (&self.login, &self.password_file) else {
             return Ok(None);
         };
@@ -209,7 +209,7 @@ impl Verify {
             source,
         })?;
         match text.lines().next() {
-            Some(password) if !password.is_empty() => Ok(Some(Credentials {
+            Some(password) if !password.is_empty() => Ok(Some(Account {
                 name: name.clone(),
                 password: Secret::from(password),
             })),

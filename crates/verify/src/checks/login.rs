@@ -6,13 +6,11 @@
 //!
 //! Never: the given password outside TLS.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use postern_sasl::{Credentials, Mechanism, Secret};
+use postern_sasl::Secret;
 
-use crate::expected::Channel;
+use crate::expected::{Account, Channel};
 use crate::finding::Finding;
-use crate::inspection::{Inspection, log_in};
+use crate::inspection::{Inspection, Mechanism, log_in};
 use crate::readable::{self, Form};
 use crate::tap::{Recording, Side};
 use crate::wire::{Fault, Wire};
@@ -28,7 +26,7 @@ pub(super) async fn run(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
 }
 
 /// A name and password that nobody has.
-fn made_up() -> Result<Credentials, Fault> {
+fn made_up() -> Result<Account, Fault> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0; 36];
     getrandom::fill(&mut random).map_err(|error| Fault::Broken(error.to_string()))?;
@@ -37,13 +35,13 @@ fn made_up() -> Result<Credentials, Fault> {
         .map(|byte| char::from(LETTERS[usize::from(byte % 32)]))
         .collect();
     let (name, password) = text.split_at(12);
-    Ok(Credentials {
+    Ok(Account {
         name: format!("verify-{name}"),
         password: Secret::from(password),
     })
 }
 
-async fn in_clear(inspection: &mut Inspection<'_>, made_up: &Credentials) -> Result<(), Fault> {
+async fn in_clear(inspection: &mut Inspection<'_>, made_up: &Account) -> Result<(), Fault> {
     let mut wire = inspection.introduced().await?;
     let title = "login is not offered in clear";
     let open: Vec<String> = wire
@@ -65,15 +63,7 @@ async fn in_clear(inspection: &mut Inspection<'_>, made_up: &Credentials) -> Res
     inspection.find(finding.with(wire.said()));
     wire.forget();
     let title = "AUTH PLAIN in clear is refused";
-    let blob = STANDARD.encode(
-        [
-            b"\0",
-            made_up.name.as_bytes(),
-            b"\0",
-            made_up.password.expose(),
-        ]
-        .concat(),
-    );
+    let blob = made_up.blob();
     let answer = wire
         .say_as(
             &format!("AUTH PLAIN {blob}"),
@@ -104,7 +94,7 @@ async fn in_clear(inspection: &mut Inspection<'_>, made_up: &Credentials) -> Res
     Ok(())
 }
 
-async fn inside(inspection: &mut Inspection<'_>, made_up: &Credentials) -> Result<(), Fault> {
+async fn inside(inspection: &mut Inspection<'_>, made_up: &Account) -> Result<(), Fault> {
     let title = "login inside TLS cannot be read on the wire";
     let wire = inspection.private().await?;
     let (offered, secure) = (wire.mechanisms(), wire.secured().is_some());
@@ -120,9 +110,10 @@ async fn inside(inspection: &mut Inspection<'_>, made_up: &Credentials) -> Resul
         return Ok(());
     }
     for name in offered {
-        let finding = match name.parse::<Mechanism>() {
-            Ok(mechanism) => one(inspection, mechanism, made_up).await?,
-            Err(_) => Finding::untested(
+        let spoken = Mechanism::ALL.into_iter().find(|m| m.name() == name);
+        let finding = match spoken {
+            Some(mechanism) => one(inspection, mechanism, made_up).await?,
+            None => Finding::untested(
                 format!("AUTH {name} cannot be read on the wire"),
                 "this command does not speak it",
             ),
@@ -136,23 +127,26 @@ async fn inside(inspection: &mut Inspection<'_>, made_up: &Credentials) -> Resul
 async fn one(
     inspection: &mut Inspection<'_>,
     mechanism: Mechanism,
-    made_up: &Credentials,
+    made_up: &Account,
 ) -> Result<Finding, Fault> {
-    let title = format!("AUTH {mechanism} inside TLS cannot be read on the wire");
+    let title = format!(
+        "AUTH {} inside TLS cannot be read on the wire",
+        mechanism.name()
+    );
     let given = inspection.expected.login.as_ref();
     if given.is_none() && inspection.wrong_passwords >= inspection.pace.wrong_passwords {
         let why =
             "wrong passwords are few on purpose, and they are used up; --login ACCOUNT spends none";
         return Ok(Finding::untested(title, why));
     }
-    let credentials = given.unwrap_or(made_up);
+    let account = given.unwrap_or(made_up);
     let mut wire = inspection.private().await?;
     if wire.secured().is_none() {
         return Ok(Finding::untested(title, "there was no TLS this time").with(wire.said()));
     }
     wire.forget();
     let before = counts(&wire.tape().lock());
-    let answer = log_in(&mut wire, mechanism, credentials).await?;
+    let answer = log_in(&mut wire, mechanism, account).await?;
     if answer.code == 535 {
         inspection.wrong_passwords += 1;
     }
@@ -163,7 +157,7 @@ async fn one(
             format!("a made-up account was let in: {answer}"),
             "find out which account source takes any password",
         ),
-        (235, true) | (500.., _) => judge(&title, &wire, before, credentials, &answer.to_string()),
+        (235, true) | (500.., _) => judge(&title, &wire, before, account, &answer.to_string()),
         _ => Finding::untested(title, answer.to_string()),
     };
     wire.leave().await;
@@ -174,12 +168,12 @@ fn judge(
     title: &str,
     wire: &Wire,
     before: (usize, usize),
-    credentials: &Credentials,
+    account: &Account,
     answer: &str,
 ) -> Finding {
     let recording = wire.tape().now();
     let (sent, came) = counts(&recording);
-    let of = match readable_part(&recording, before, credentials) {
+    let of = match readable_part(&recording, before, account) {
         None => {
             let (sent, came) = (sent - before.0, came - before.1);
             return Finding::passed(
@@ -195,16 +189,16 @@ fn judge(
     Finding::failed(title, of, IN_CLEAR)
 }
 
-/// What can be read of the credentials in the bytes behind `before`, each way.
+/// What can be read of the account in the bytes behind `before`, each way.
 fn readable_part(
     recording: &Recording,
     before: (usize, usize),
-    credentials: &Credentials,
+    account: &Account,
 ) -> Option<(&'static str, Form)> {
     let ways = [(Side::Client, before.0), (Side::Server, before.1)];
     let secrets = [
-        ("the name", credentials.name.as_bytes()),
-        ("the password", credentials.password.expose()),
+        ("the name", account.name.as_bytes()),
+        ("the password", account.password.expose()),
     ];
     ways.into_iter().find_map(|(side, from)| {
         let bytes = recording.bytes(side);
@@ -219,6 +213,7 @@ fn counts(recording: &Recording) -> (usize, usize) {
     (recording.count(Side::Client), recording.count(Side::Server))
 }
 
+/// Whether whoever reads the wire can log in with what he has read: passwords, and bearer tokens.
 fn reveals(mechanism: &str) -> bool {
-    mechanism.parse().is_ok_and(Mechanism::reveals_password)
+    matches!(mechanism, "PLAIN" | "LOGIN" | "XOAUTH2" | "OAUTHBEARER")
 }

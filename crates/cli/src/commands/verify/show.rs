@@ -124,11 +124,12 @@ impl<'o> Lines<'o> {
                 Channel::Required => "STARTTLS is to be required",
                 Channel::Implicit => "TLS from the first byte",
             };
-            let heading = format!(
-                "{} at {} ({channel})",
-                printable(&shown.target),
-                place.address
-            );
+            let address = place.address.to_string();
+            let target = match &shown.target {
+                target if *target == address => address,
+                target => format!("{} at {address}", printable(target)),
+            };
+            let heading = format!("{target} ({channel})");
             writeln!(out, "{}", render::toned(&heading, Tone::Strong, colours))?;
             out.flush()?;
         }

@@ -93,7 +93,7 @@ const CLASSIC: [(&str, &str); 27] = [
     ("<{N}@[{F}]>", "the name in brackets"),
     ("<{N}@[192.0.2.1]>", "foreign address"),
     ("<{N}@[IPv6:2001:db8::1]>", "foreign IPv6 address"),
-    ("<{N}\u{ff20}{F}@{L}>", "full-width @ at the local domain"),
+    ("<{N}\u{ff20}{F}>", "full-width @"),
     ("<{N}@{X}>", "look-alike of the local domain"),
 ];
 
@@ -104,7 +104,8 @@ pub(super) fn all(local: Option<&str>, address: IpAddr) -> Vec<Probe> {
         name: (*name).to_owned(),
         sender: write(sender),
         recipient: write(recipient),
-        any_sender: false,
+        // Where the recipient is the trick, any sender will do.
+        any_sender: *recipient != "<{N}@{F}>",
     });
     let classic = CLASSIC.iter().map(|(recipient, name)| Probe {
         name: (*name).to_owned(),
