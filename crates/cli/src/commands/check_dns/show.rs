@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use postern_dns::Direct;
-use postern_verify::dns::{Asked, Facts, Grade, Group, Report, Row, View};
+use postern_verify::dns::{Facts, Grade, Group, Report, Row, View};
 use serde::Serialize;
 
 use crate::failure::Error;
