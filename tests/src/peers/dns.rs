@@ -14,9 +14,15 @@ pub struct Dns {
     children: Vec<Child>,
     folder: PathBuf,
     serial: u32,
+    keys: Option<Keys>,
     /// Where the resolver listens.
     pub resolver: SocketAddr,
+    /// Where the zones' own server listens.
+    pub authority: SocketAddr,
 }
+
+/// Base names of the keys that sign `example.test`: of the zone, and of that key.
+struct Keys([String; 2]);
 
 /// The zones served: names, and the addresses of 192.0.2.0/24 in reverse.
 const ZONES: [&str; 2] = ["example.test", "2.0.192.in-addr.arpa"];
@@ -30,23 +36,39 @@ impl Dns {
     /// The same, and the reverse zone of 192.0.2.0/24: `7 PTR scanner.example.test.` is the name of 192.0.2.7. A client
     /// gets such an address from a balancer's header; those of loopback are never asked of a name server (RFC 6761).
     pub fn with_reverse(folder: &Path, records: &str, reverse: &str) -> Result<Dns, Failure> {
+        Dns::begin(folder, [records, reverse], None)
+    }
+
+    /// The same, with `example.test` signed, and a resolver that vouches for it.
+    pub fn signed(folder: &Path, records: &str, reverse: &str) -> Result<Dns, Failure> {
+        fs::create_dir_all(folder)?;
+        let keys = Keys::make(folder)?;
+        Dns::begin(folder, [records, reverse], Some(keys))
+    }
+
+    fn begin(folder: &Path, records: [&str; 2], keys: Option<Keys>) -> Result<Dns, Failure> {
         let (nsd, unbound) = (program::find("nsd")?, program::find("unbound")?);
         fs::create_dir_all(folder)?;
         let (authority, resolver) = (wait::free_address()?, wait::free_address()?);
-        write_zones(folder, 1, [records, reverse])?;
+        write_zones(folder, 1, records)?;
+        if let Some(keys) = &keys {
+            keys.sign(folder)?;
+        }
         fs::write(
             folder.join("nsd.conf"),
             nsd_configuration(folder, authority),
         )?;
         fs::write(
             folder.join("unbound.conf"),
-            unbound_configuration(folder, authority, resolver),
+            unbound_configuration(folder, authority, resolver, keys.as_ref()),
         )?;
         let mut dns = Dns {
             children: Vec::new(),
             folder: folder.to_owned(),
             serial: 1,
+            keys,
             resolver,
+            authority,
         };
         for (program, name) in [(nsd, "nsd"), (unbound, "unbound")] {
             let log = File::create(folder.join(format!("{name}.start")))?;
@@ -70,6 +92,9 @@ impl Dns {
     pub fn change(&mut self, records: &str, reverse: &str) -> Result<(), Failure> {
         self.serial += 1;
         write_zones(&self.folder, self.serial, [records, reverse])?;
+        if let Some(keys) = &self.keys {
+            keys.sign(&self.folder)?;
+        }
         self.signal(0, Signal::SIGHUP)
     }
 
@@ -86,6 +111,44 @@ impl Dns {
     fn signal(&self, child: usize, signal: Signal) -> Result<(), Failure> {
         let pid = i32::try_from(self.children[child].id())?;
         Ok(kill(Pid::from_raw(pid), signal)?)
+    }
+}
+
+impl Keys {
+    fn make(folder: &Path) -> Result<Keys, Failure> {
+        let make = |words: &[&str]| -> Result<String, Failure> {
+            let mut command = Command::new(program::find("ldns-keygen")?);
+            command
+                .args(["-a", "ECDSAP256SHA256"])
+                .args(words)
+                .arg(ZONES[0])
+                .current_dir(folder);
+            Ok(program::succeed(program::run_command(command, b"")?)?
+                .trim()
+                .to_owned())
+        };
+        Ok(Keys([make(&[])?, make(&["-k"])?]))
+    }
+
+    /// Puts the signed zone in the place of the plain one.
+    fn sign(&self, folder: &Path) -> Result<(), Failure> {
+        let file = format!("{}.zone", ZONES[0]);
+        let mut command = Command::new(program::find("ldns-signzone")?);
+        command
+            .args(["-n", "-s", "abcd", "-f", "signed", &file])
+            .args(&self.0)
+            .current_dir(folder);
+        program::succeed(program::run_command(command, b"")?)?;
+        Ok(fs::rename(folder.join("signed"), folder.join(file))?)
+    }
+
+    /// What makes the resolver believe these keys, and no others.
+    fn trusted(&self, folder: &Path) -> String {
+        format!(
+            "  trust-anchor-file: \"{}\"\n  domain-insecure: \"{}\"\n",
+            folder.join(format!("{}.ds", self.0[1])).display(),
+            ZONES[1],
+        )
     }
 }
 
@@ -157,7 +220,16 @@ remote-control:
     )
 }
 
-fn unbound_configuration(folder: &Path, authority: SocketAddr, resolver: SocketAddr) -> String {
+fn unbound_configuration(
+    folder: &Path,
+    authority: SocketAddr,
+    resolver: SocketAddr,
+    keys: Option<&Keys>,
+) -> String {
+    let (modules, trusted) = match keys {
+        None => ("iterator", String::new()),
+        Some(keys) => ("validator iterator", keys.trusted(folder)),
+    };
     let folder = folder.display();
     let (at, port) = (authority.ip(), authority.port());
     let stubs =
@@ -176,8 +248,8 @@ fn unbound_configuration(folder: &Path, authority: SocketAddr, resolver: SocketA
   pidfile: \"{folder}/unbound.pid\"
   use-syslog: no
   num-threads: 1
-  module-config: \"iterator\"
-  local-zone: \"test.\" nodefault
+  module-config: \"{modules}\"
+{trusted}  local-zone: \"test.\" nodefault
   local-zone: \".\" static
   local-zone: \"example.test.\" transparent
   local-zone: \"2.0.192.in-addr.arpa.\" transparent
