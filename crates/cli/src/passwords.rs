@@ -7,13 +7,15 @@ use std::io::{self, BufRead, IsTerminal};
 use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
 
+use postern_sasl::ScramKeys;
+
 use crate::failure::Error;
 
 /// Longer than any password a client sends: AUTH lines end at 12,288 bytes.
 const LONGEST: usize = 1024;
 
 /// The argon2id hash of a password as a PHC string, with the parameters that workers expect: 19 MiB, two passes, one lane.
-pub(crate) fn hash(password: &str) -> Result<String, Error> {
+fn hash(password: &str) -> Result<String, Error> {
     let params = Params::new(19_456, 2, 1, None)
         .map_err(|cause| Error::Failed(format!("argon2id: {cause}")))?;
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -21,6 +23,26 @@ pub(crate) fn hash(password: &str) -> Result<String, Error> {
         .hash_password(password.as_bytes())
         .map_err(|cause| Error::Failed(format!("argon2id: {cause}")))?;
     Ok(hash.to_string())
+}
+
+/// What is kept of a password: the hash for PLAIN and LOGIN, and the keys for SCRAM.
+pub(crate) struct Kept {
+    /// An argon2id PHC string.
+    pub(crate) hash: String,
+    /// `SCRAM-SHA-256$…`.
+    pub(crate) scram: String,
+}
+
+/// Both of them, with salts of their own.
+pub(crate) fn keep(password: &str) -> Result<Kept, Error> {
+    let mut salt = [0u8; 16];
+    getrandom::fill(&mut salt)
+        .map_err(|cause| Error::Failed(format!("no random numbers: {cause}")))?;
+    let keys = ScramKeys::derive(password.as_bytes(), &salt, ScramKeys::ITERATIONS);
+    Ok(Kept {
+        hash: hash(password)?,
+        scram: keys.to_string(),
+    })
 }
 
 /// A new password: the first line of standard input where `from_stdin`, or else asked twice on the terminal.

@@ -111,7 +111,7 @@ impl Add {
         if file.accounts.get(&name).is_some() {
             return Err(file.known_already(&name));
         }
-        let password = passwords::hash(&passwords::new_password(&name, self.password_stdin)?)?;
+        let kept = passwords::keep(&passwords::new_password(&name, self.password_stdin)?)?;
         let mut addresses = self.address.clone();
         if addresses.is_empty() && name.contains('@') {
             addresses.push(name.clone());
@@ -119,7 +119,8 @@ impl Add {
         let addressless = addresses.is_empty();
         let account = postern_config::Account {
             name: name.clone(),
-            password,
+            password: kept.hash,
+            scram: Some(kept.scram),
             addresses,
             groups: self.group.clone(),
         };
@@ -151,13 +152,14 @@ impl Password {
         if file.accounts.get(&name).is_none() {
             return Err(file.no_such(&name));
         }
-        let password = passwords::hash(&passwords::new_password(&name, self.password_stdin)?)?;
+        let kept = passwords::keep(&passwords::new_password(&name, self.password_stdin)?)?;
         let changed = file.update(|accounts| {
             let account = accounts.get(&name).cloned();
             account
                 .map(|account| {
                     accounts.set(postern_config::Account {
-                        password,
+                        password: kept.hash,
+                        scram: Some(kept.scram),
                         ..account
                     })
                 })

@@ -130,9 +130,11 @@ fn account(real: &Path) -> Result<String, Error> {
         return Ok(password.trim().to_owned());
     }
     let password = passwords::random()?;
+    let secrets = passwords::keep(&password)?;
     accounts.set(Account {
         name: ACCOUNT.to_owned(),
-        password: passwords::hash(&password)?,
+        password: secrets.hash,
+        scram: Some(secrets.scram),
         addresses: vec![ACCOUNT.to_owned()],
         groups: Vec::new(),
     });
