@@ -42,6 +42,9 @@ mod spnego;
 mod constant;
 mod secret;
 
+#[cfg(test)]
+mod stage;
+
 pub use client::{Credentials, Login, Peer};
 pub use exchange::{Exchange, Identity, Inner, LIMIT, Step, Ticket, Want};
 pub use mechanism::{Mechanism, UnknownMechanism};

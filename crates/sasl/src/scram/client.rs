@@ -35,6 +35,15 @@ impl Client {
         credentials: &Credentials,
         peer: &Peer,
     ) -> Result<Client, Refusal> {
+        Client::with_nonce(kind, credentials, peer, nonce(&peer.random))
+    }
+
+    pub(super) fn with_nonce(
+        kind: Kind,
+        credentials: &Credentials,
+        peer: &Peer,
+        nonce: String,
+    ) -> Result<Client, Refusal> {
         let (flag, binding) = match (kind, peer.bindings.preferred()) {
             (Kind::Plus, None) => return Err(Refusal::BindingType),
             (Kind::Plus, Some((name, binding))) => (format!("p={name}"), binding),
@@ -43,7 +52,6 @@ impl Client {
             (Kind::Bare, _) => ("n".to_owned(), &[][..]),
         };
         let name = message::prepared_name(&credentials.name)?;
-        let nonce = nonce(&peer.random);
         Ok(Client::First(Opening {
             header: format!("{flag},,"),
             binding: binding.to_vec(),
