@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern_access::{Login, ResolvedHosts};
-use postern_config::{Identity, Section, TlsMode};
+use postern_config::{AccountSource, Identity, Section, TlsMode};
 use postern_control::query::{Case, Explanation, Stage, StageKind, StepRow};
 use postern_smtp::{Secured, Session, TlsOffer};
 
@@ -91,6 +91,7 @@ pub fn explain(policy: &Policy, case: &Case, known: &Known<'_>) -> Result<Explan
         notes: Vec::new(),
     };
     let accepted = run.all()?;
+    run.note_elsewhere();
     run.notes.push(LIMITS.to_owned());
     Ok(Explanation {
         accepted,
@@ -148,6 +149,19 @@ impl Run<'_> {
             && self.login()?
             && self.sender()?
             && self.recipients()?)
+    }
+
+    /// Whoever is in no file may be known elsewhere, where nobody asks without a password.
+    fn note_elsewhere(&mut self) {
+        let sources = &self.judge.policy.definition.authentication.accounts;
+        let is_file = |source: &AccountSource| matches!(source, AccountSource::File { .. });
+        if let Some(login) = &self.case.login
+            && self.known.login.is_none()
+            && !sources.iter().all(is_file)
+        {
+            let note = format!("left out: whether {login} is known to a source that is no file");
+            self.notes.push(note);
+        }
     }
 
     fn connection(&mut self) -> Result<bool, Unfinished> {

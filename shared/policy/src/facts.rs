@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use postern_access::{Found, List, Matched, Mode};
-use postern_config::{Account, Definition, MinVersion, RatePair};
+use postern_config::{Account, AccountSource, Definition, LdapServer, MinVersion, RatePair};
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::login_of;
@@ -194,6 +194,7 @@ fn access(definition: &Definition) -> BTreeMap<String, String> {
             "authentication.anonymous",
             authentication.anonymous.to_string(),
         ),
+        ("authentication.accounts", sources(definition)),
         ("authentication.basic", authentication.basic.to_string()),
         (
             "authentication.basic_requires_tls",
@@ -222,6 +223,23 @@ fn access(definition: &Definition) -> BTreeMap<String, String> {
         ("tls.min_version", version.to_owned()),
         ("tls.min_strength", tls.min_strength.bits().to_string()),
     ])
+}
+
+/// Where accounts come from; those of files are compared one by one.
+fn sources(definition: &Definition) -> String {
+    let all = definition.authentication.accounts.iter();
+    let all = all.map(|source| match source {
+        AccountSource::File { path } => format!("file {}", path.display()),
+        AccountSource::Ldap(ldap) => {
+            let server = |server: &LdapServer| format!("{}:{}", server.host, server.port);
+            let servers: Vec<String> = ldap.servers.iter().map(server).collect();
+            format!("ldap {} below {}", servers.join(" "), ldap.base)
+        }
+        AccountSource::Windows => "windows".to_owned(),
+        AccountSource::Gssapi => "gssapi".to_owned(),
+        AccountSource::Dovecot { path } => format!("dovecot {}", path.display()),
+    });
+    format!("[{}]", all.collect::<Vec<_>>().join(", "))
 }
 
 fn limits(definition: &Definition) -> BTreeMap<String, String> {

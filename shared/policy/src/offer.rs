@@ -13,20 +13,14 @@ pub struct Means {
     pub certificate: bool,
     /// Accounts, so that somebody can log in.
     pub accounts: bool,
+    /// Accounts with SCRAM keys.
+    pub scram: bool,
 }
 
 /// The session settings of an identity of this kind.
 pub fn session_settings(definition: &Definition, mode: TlsMode, means: Means) -> smtp::Settings {
     let messages = &definition.messages;
-    let authentication = &definition.authentication;
-    let basic: Vec<&'static str> = match authentication.basic && means.accounts {
-        true => Mechanism::ALL
-            .iter()
-            .filter(|mechanism| mechanism.reveals_password())
-            .map(|mechanism| mechanism.name())
-            .collect(),
-        false => Vec::new(),
-    };
+    let can_tls = means.certificate && mode != TlsMode::None;
     smtp::Settings {
         max_message_size: messages.max_message_size,
         max_session_size: messages.max_session_size,
@@ -44,12 +38,39 @@ pub fn session_settings(definition: &Definition, mode: TlsMode, means: Means) ->
             (TlsMode::Starttls, true) => smtp::TlsOffer::Offered,
             (TlsMode::Starttls, false) | (TlsMode::None, _) => smtp::TlsOffer::None,
         },
-        mechanisms_clear: if authentication.basic_requires_tls {
-            Vec::new()
-        } else {
-            basic.clone()
-        },
-        mechanisms_tls: basic,
+        mechanisms_clear: mechanisms_in_clear(definition, means, !can_tls),
+        mechanisms_tls: mechanisms_in_tls(definition, means),
         ..smtp::Settings::new(definition.general.fqdn.clone())
     }
+}
+
+/// Inside TLS: all that is switched on, the strongest last.
+fn mechanisms_in_tls(definition: &Definition, means: Means) -> Vec<&'static str> {
+    let authentication = &definition.authentication;
+    names(|mechanism| match mechanism {
+        Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => authentication.scram && means.scram,
+        other => other.reveals_password() && authentication.basic && means.accounts,
+    })
+}
+
+/// In clear: basic only where it may be, SCRAM only where the identity cannot have TLS. It reveals no password, but from
+/// what it does reveal a weak one is guessed.
+fn mechanisms_in_clear(definition: &Definition, means: Means, no_tls: bool) -> Vec<&'static str> {
+    let authentication = &definition.authentication;
+    names(|mechanism| match mechanism {
+        Mechanism::ScramSha256 => authentication.scram && means.scram && no_tls,
+        other => {
+            other.reveals_password()
+                && authentication.basic
+                && means.accounts
+                && !authentication.basic_requires_tls
+        }
+    })
+}
+
+fn names(offered: impl Fn(Mechanism) -> bool) -> Vec<&'static str> {
+    let all = Mechanism::ALL.into_iter();
+    all.filter(|mechanism| offered(*mechanism))
+        .map(Mechanism::name)
+        .collect()
 }

@@ -46,6 +46,7 @@ fn known(names: Names<'_>) -> Known<'_> {
         means: Means {
             certificate: true,
             accounts: true,
+            scram: false,
         },
         hosts: postern_access::NameFacts::NONE.hosts,
         names,

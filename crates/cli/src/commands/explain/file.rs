@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use postern_access::ResolvedHosts;
-use postern_config::AccountSource;
 use postern_control::query::{Case, Explanation};
 use postern_dns::{Lookup, Resolver, reverse};
 use postern_policy::explain::{Known, Names, Unfinished, explain as explain_case};
@@ -38,10 +37,6 @@ pub(super) fn explain(path: &Path, case: &Case, no_dns: bool) -> Result<Explanat
     let mut notes = Vec::new();
     let dns = if no_dns { None } else { Some(Dns::of(policy)?) };
     let hosts = hosts(policy, dns.as_ref(), &mut notes);
-    let is_file = |source: &AccountSource| matches!(source, AccountSource::File { .. });
-    if login.is_some() && account.is_none() && !authentication.accounts.iter().all(is_file) {
-        notes.push("left out: accounts that are in no file of this host".to_owned());
-    }
     let mut known = Known {
         means: Means {
             certificate: !policy.definition.tls.certificates.is_empty(),
