@@ -22,7 +22,7 @@ use std::sync::Arc;
 use postern_access::Login;
 use postern_config::{Account, AccountFile};
 use postern_policy::find_account;
-use postern_sasl::Secret;
+use postern_sasl::{ScramKeys, Secret};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -210,6 +210,17 @@ impl Accounts {
             .iter()
             .any(dovecot)
             .then(|| LoggedIn::of_dovecot(named)))
+    }
+
+    /// The SCRAM keys of an account in a file, if it has any that can be read.
+    pub(crate) fn scram_keys(&self, name: &str) -> Option<ScramKeys> {
+        let account = find_account(self.files(), name, &self.default_domain)?;
+        account.scram.as_ref()?.parse().ok()
+    }
+
+    /// Whether any account can use SCRAM.
+    pub(crate) fn has_scram_keys(&self) -> bool {
+        self.all().any(|account| account.scram.is_some())
     }
 
     /// All accounts that are in files, by source and name.

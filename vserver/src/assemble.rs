@@ -167,6 +167,7 @@ impl Builder<'_> {
         let means = Means {
             certificate: server_tls.is_some(),
             accounts: !accounts.is_empty(),
+            scram: accounts.has_scram_keys(),
         };
         Generation {
             sessions: SessionSettings::new(|mode| session_settings(&definition, mode, means)),

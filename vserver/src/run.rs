@@ -9,8 +9,9 @@
 //!
 //! Never: a second thread before the jail is shut; a byte from the network before Ready.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -111,6 +112,10 @@ fn live() -> Result<(), Failure> {
             source: io::Error::other(error),
         },
     )?;
+    let secret = secret(&begin.state).map_err(|source| Failure::System {
+        doing: "keep a secret in the state folder",
+        source,
+    })?;
     let runtime = runtime(threads).map_err(|source| Failure::System {
         doing: "start the runtime",
         source,
@@ -122,6 +127,7 @@ fn live() -> Result<(), Failure> {
         spool,
         due,
         journal,
+        secret,
     };
     let served = runtime.block_on(serve(link, born, assembled));
     // Whatever is still waiting for a disk or a name server does not hold up the end.
@@ -137,6 +143,7 @@ struct Born {
     spool: Spool,
     due: Vec<Due>,
     journal: Journal,
+    secret: [u8; 32],
 }
 
 async fn serve(link: Link, born: Born, assembled: Assembled) -> Result<(), Failure> {
@@ -168,6 +175,7 @@ async fn serve(link: Link, born: Born, assembled: Assembled) -> Result<(), Failu
         door: Arc::new(Door::default()),
         counters: Counters::default(),
         journal: born.journal,
+        secret: born.secret,
         guesses: Guesses::new(),
         names: Names::new(),
         rates: Rates::new(),
@@ -243,6 +251,29 @@ fn open_spool(state: &Path) -> Result<(Spool, Vec<Due>), Box<Finding>> {
             unfinished = damage.unfinished, "a stretch of the queue could not be read and was set aside");
     }
     Ok((spool, recovered.messages))
+}
+
+/// 32 random octets in `secret` of the state folder, made at the first start.
+fn secret(state: &Path) -> io::Result<[u8; 32]> {
+    let path = state.join("secret");
+    if let Ok(kept) = std::fs::read(&path)
+        && let Ok(secret) = kept.try_into()
+    {
+        return Ok(secret);
+    }
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(io::Error::other)?;
+    let fresh = state.join(format!(".secret.{}", std::process::id()));
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&fresh)?;
+    file.write_all(&secret)?;
+    std::fs::rename(&fresh, &path)?;
+    Ok(secret)
 }
 
 fn runtime(threads: u32) -> io::Result<tokio::runtime::Runtime> {

@@ -38,6 +38,8 @@ pub(crate) struct Server {
     pub counters: Counters,
     /// What happened to each message.
     pub journal: Journal,
+    /// Known to this server alone, and the same for as long as its state folder is: what is made up of it stays so.
+    pub secret: [u8; 32],
     /// Wrong passwords of late.
     pub guesses: Guesses,
     /// What is known of clients' names.

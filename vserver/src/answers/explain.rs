@@ -41,6 +41,7 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
         means: Means {
             certificate: generation.server_tls.is_some(),
             accounts: !generation.accounts.is_empty(),
+            scram: generation.accounts.has_scram_keys(),
         },
         hosts: &hosts.resolved,
         names: Names::Unasked,

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use postern_access::NameFacts;
 use postern_hosting::TlsMode;
 use postern_policy::decide::{self, Accepted, Asker};
+use postern_sasl::{Bindings, Mechanism};
 use postern_smtp::{
     self as smtp, Ask, Event, Mail, Queued, Rcpt, Reply, Secured, Session, Stranger,
 };
@@ -244,7 +245,7 @@ impl Connection {
             Event::Data(ask) => self.data(ask),
             Event::Deposit(ask) => self.deposit(ask).await,
             Event::Reset => self.transaction = None,
-            Event::Auth(ask) => Box::pin(self.auth(ask)).await,
+            Event::Auth(ask) => Box::pin(self.auth(ask, wire)).await,
             Event::AuthAbandoned => self.walk.abandon(),
             Event::StartTls | Event::Closed => {}
         }
@@ -257,18 +258,41 @@ impl Connection {
         self.hello = Some(hello);
     }
 
-    async fn auth(&mut self, ask: Ask<'_, smtp::AuthStep>) {
+    async fn auth(&mut self, ask: Ask<'_, smtp::AuthStep>, wire: &Wire) {
+        let bindings = match ask.first {
+            true => self.bindings(wire),
+            false => Bindings::default(),
+        };
+        let settings = self.generation.sessions.of(self.mode);
+        let plus_offered = self.tls.is_some()
+            && settings
+                .mechanisms_tls
+                .contains(&Mechanism::ScramSha256Plus.name());
         let attempt = Attempt {
             server: &self.server,
             generation: &self.generation,
             client: self.client,
             local: self.seat.local(),
             tls: self.tls.as_deref(),
+            bindings,
+            plus_offered,
         };
         if let Some(found) = self.walk.step(&attempt, ask).await {
             self.seat
                 .note(|said| said.login = Some(found.account.as_str().into()));
             self.login = Some(Box::new(found));
+        }
+    }
+
+    /// What a login over this wire can be bound to.
+    fn bindings(&self, wire: &Wire) -> Bindings {
+        let (Wire::Tls(stream), Some(tls)) = (wire, &self.generation.server_tls) else {
+            return Bindings::default();
+        };
+        let found = tls.bindings(stream.get_ref().1);
+        Bindings {
+            exporter: found.exporter,
+            end_points: found.end_points,
         }
     }
 

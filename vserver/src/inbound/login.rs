@@ -2,18 +2,25 @@
 //!
 //! Every attempt leaves one line in the audit log: address, mechanism, account, outcome and why; never a password.
 //!
+//! A refusal is answered at set times after the attempt began, later with each one in the session: it takes a guesser's time,
+//! and tells nothing by its own.
+//!
 //! Never: a difference, in words or in time, between an unknown account and a wrong password.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use postern_access::{ClientKey, Lockout, LockoutRule};
 use postern_policy::decide::login_refused;
-use postern_sasl::{Exchange, Mechanism, Step, Surroundings, Want};
+use postern_sasl::{
+    Bindings, Exchange, Mechanism, Refusal, ScramKeys, Secret, Step, Surroundings, Want,
+};
 use postern_smtp::{Ask, AuthAnswer, AuthStep, Reply};
+use tokio::time::sleep_until;
 
 use crate::accounts::{Checked, LoggedIn, Occasion};
 use crate::counters::count;
@@ -25,18 +32,23 @@ const WATCHED: usize = 20_000;
 
 /// For the log, where a mechanism asks for more than a password.
 const NO_SOURCE: &str = "no source of accounts serves this mechanism";
+const OTHER: &str = "asks to act as somebody else";
+const LOCKED: &str = "locked out after too many wrong passwords";
 
 /// Wrong guesses of late, over all sessions and generations.
 pub(crate) struct Guesses {
     accounts: Mutex<Lockout<String>>,
     clients: Mutex<Lockout<ClientKey>>,
     key: RandomState,
+    next: AtomicU64,
 }
 
 /// Where a session stands in AUTH.
 #[derive(Default)]
 pub(crate) struct Walk {
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
+    /// Attempts refused so far.
+    refused: u32,
 }
 
 /// Who tries, and how.
@@ -51,6 +63,35 @@ pub(crate) struct Attempt<'a> {
     pub local: IpAddr,
     /// Version and cipher, inside TLS.
     pub tls: Option<&'a str>,
+    /// What a login can be bound to.
+    pub bindings: Bindings,
+    /// Whether SCRAM-SHA-256-PLUS is among what was offered.
+    pub plus_offered: bool,
+}
+
+/// How an exchange ended.
+enum End {
+    /// The client is this account.
+    Account(LoggedIn),
+    /// It is not; why, for the log.
+    Refused {
+        name: String,
+        why: String,
+        /// A guess at a password, by which it is known when it is made again.
+        guess: Option<u64>,
+    },
+    /// Nobody could be asked.
+    Unavailable {
+        name: String,
+        why: String,
+        guess: Option<u64>,
+    },
+}
+
+/// What is said to the client.
+enum Turn {
+    Challenge(Vec<u8>),
+    End(End),
 }
 
 impl Walk {
@@ -65,122 +106,208 @@ impl Walk {
         attempt: &Attempt<'_>,
         ask: Ask<'_, AuthStep>,
     ) -> Option<LoggedIn> {
+        let begun = Instant::now();
         let Ok(mechanism) = ask.mechanism.parse::<Mechanism>() else {
             ask.refuse(Reply::new(504, "5.5.4", "Unrecognized authentication type"));
             return None;
         };
-        let step = match (ask.first, self.exchange.take()) {
-            (false, Some(mut exchange)) => {
-                let step = exchange.step(ask.input.as_deref().unwrap_or_default());
-                self.exchange = Some(exchange);
-                step
-            }
-            _ => {
-                // PLAIN and LOGIN, the only ones offered yet, make nothing of random octets.
-                let surroundings = Surroundings::new([0; 32]);
-                let (exchange, step) =
-                    Exchange::start(mechanism, ask.input.as_deref(), &surroundings);
-                self.exchange = Some(exchange);
-                step
-            }
-        };
-        match step {
-            Step::Challenge(blob) => {
+        match self.turn(attempt, mechanism, &ask).await {
+            Turn::Challenge(blob) => {
                 ask.accept(AuthAnswer::Challenge(blob));
                 None
             }
-            Step::Refused(why) => {
+            Turn::End(end) => {
                 self.exchange = None;
-                attempt.log(mechanism, "", "refused", &why.to_string());
-                count(&attempt.server.counters.logins_refused);
-                ask.refuse(login_refused());
-                None
-            }
-            Step::Want(want) => {
-                self.exchange = None;
-                attempt.check(mechanism, want, ask).await
-            }
-            Step::Done(identity) => {
-                self.exchange = None;
-                attempt.refuse(mechanism, &identity.name, NO_SOURCE, ask)
+                self.end(attempt, mechanism, begun, end, ask).await
             }
         }
     }
+
+    async fn turn(
+        &mut self,
+        attempt: &Attempt<'_>,
+        mechanism: Mechanism,
+        asked: &AuthStep,
+    ) -> Turn {
+        let input = asked.input.as_deref();
+        let (mut exchange, mut step) = match (asked.first, self.exchange.take()) {
+            (false, Some(mut exchange)) => {
+                let step = exchange.step(input.unwrap_or_default());
+                (exchange, step)
+            }
+            _ => {
+                let Some(surroundings) = attempt.surroundings() else {
+                    return Turn::End(End::Unavailable {
+                        name: String::new(),
+                        why: "the system has no random octets".to_owned(),
+                        guess: None,
+                    });
+                };
+                let (exchange, step) = Exchange::start(mechanism, input, &surroundings);
+                (Box::new(exchange), step)
+            }
+        };
+        loop {
+            step = match step {
+                Step::Challenge(blob) => {
+                    self.exchange = Some(exchange);
+                    return Turn::Challenge(blob);
+                }
+                Step::Want(Want::ScramKeys { authzid, name }) => {
+                    match attempt.keys(authzid.as_deref(), &name) {
+                        Ok(keys) => exchange.give_keys(keys),
+                        Err(end) => return Turn::End(end),
+                    }
+                }
+                Step::Want(Want::Password {
+                    authzid,
+                    authcid,
+                    password,
+                }) => {
+                    let checked = attempt.check(authzid.as_deref(), authcid, password);
+                    return Turn::End(checked.await);
+                }
+                Step::Want(_) => {
+                    return Turn::End(attempt.refused(exchange.name(), NO_SOURCE, None));
+                }
+                Step::Done(identity) => return Turn::End(attempt.account(&identity.name).await),
+                Step::Refused(why) => {
+                    // The proof of another password looks like that of the same one: each counts.
+                    let guess =
+                        (why == Refusal::WrongPassword).then(|| attempt.server.guesses.unique());
+                    return Turn::End(attempt.refused(exchange.name(), &why.to_string(), guess));
+                }
+            };
+        }
+    }
+
+    async fn end(
+        &mut self,
+        attempt: &Attempt<'_>,
+        mechanism: Mechanism,
+        begun: Instant,
+        end: End,
+        ask: Ask<'_, AuthStep>,
+    ) -> Option<LoggedIn> {
+        let guesses = &attempt.server.guesses;
+        let rule = attempt.generation.definition.authentication.lockout;
+        match end {
+            End::Account(found) => {
+                guesses.right(&found.account);
+                attempt.log(mechanism, &found.account, "accepted", "");
+                count(&attempt.server.counters.logins_accepted);
+                ask.accept(AuthAnswer::Success {
+                    identity: found.account.clone(),
+                });
+                return Some(found);
+            }
+            End::Refused { name, why, guess } => {
+                if let (Some(rule), Some(guess)) = (rule, guess) {
+                    guesses.wrong(&name, attempt.client, guess, rule);
+                }
+                attempt.log(mechanism, &name, "refused", &why);
+                count(&attempt.server.counters.logins_refused);
+                sleep_until(answer_at(begun, Instant::now(), self.refused).into()).await;
+                self.refused += 1;
+                ask.refuse(login_refused());
+            }
+            End::Unavailable { name, why, guess } => {
+                if let (Some(rule), Some(guess)) = (rule, guess) {
+                    guesses.wrong(&name, attempt.client, guess, rule);
+                }
+                attempt.log(mechanism, &name, "unavailable", &why);
+                ask.refuse(Reply::new(454, "4.7.0", "Temporary authentication failure"));
+            }
+        }
+        None
+    }
+}
+
+/// When a refusal is answered: half a second after the attempt began for the first in a session, twice as long for each
+/// further one up to 8 s; or at the next half second after that, if the check took longer.
+fn answer_at(begun: Instant, now: Instant, refused_before: u32) -> Instant {
+    const STEP: Duration = Duration::from_millis(500);
+    let least = STEP * 2u32.pow(refused_before.min(4));
+    let taken = now.saturating_duration_since(begun);
+    let steps = taken.as_millis().div_ceil(STEP.as_millis());
+    begun + least.max(STEP * u32::try_from(steps).unwrap_or(u32::MAX))
 }
 
 impl Attempt<'_> {
-    async fn check(
-        &self,
-        mechanism: Mechanism,
-        want: Want,
-        ask: Ask<'_, AuthStep>,
-    ) -> Option<LoggedIn> {
-        let Want::Password {
-            authzid,
-            authcid,
-            password,
-        } = want
-        else {
-            return self.refuse(mechanism, "", NO_SOURCE, ask);
-        };
-        if authzid.is_some_and(|other| !other.eq_ignore_ascii_case(&authcid)) {
-            return self.refuse(mechanism, &authcid, "asks to act as somebody else", ask);
-        }
-        let guesses = &self.server.guesses;
+    fn surroundings(&self) -> Option<Surroundings> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).ok()?;
+        Some(Surroundings {
+            bindings: self.bindings.clone(),
+            plus_offered: self.plus_offered,
+            ..Surroundings::new(random)
+        })
+    }
+
+    fn is_locked_out(&self, name: &str) -> bool {
         let rule = self.generation.definition.authentication.lockout;
-        if rule.is_some() && guesses.locked(&authcid, self.client) {
-            return self.refuse(
-                mechanism,
-                &authcid,
-                "locked out after too many wrong passwords",
-                ask,
-            );
+        rule.is_some() && self.server.guesses.locked(name, self.client)
+    }
+
+    /// The keys of an account, made-up ones where it has none: the exchange then ends like one with a wrong password.
+    fn keys(&self, authzid: Option<&str>, name: &str) -> Result<ScramKeys, End> {
+        if authzid.is_some_and(|other| !other.eq_ignore_ascii_case(name)) {
+            return Err(self.refused(Some(name), OTHER, None));
         }
-        let digest = guesses.key.hash_one(password.expose());
+        if self.is_locked_out(name) {
+            return Err(self.refused(Some(name), LOCKED, None));
+        }
+        let keys = self.generation.accounts.scram_keys(name);
+        Ok(keys.unwrap_or_else(|| ScramKeys::invented(&self.server.secret, name)))
+    }
+
+    /// The account of somebody who has proved to be it.
+    async fn account(&self, name: &str) -> End {
+        match self.generation.accounts.find(name).await {
+            Ok(Some(found)) => End::Account(found),
+            Ok(None) => self.refused(Some(name), "the account is not known here", None),
+            Err(unavailable) => End::Unavailable {
+                name: name.to_owned(),
+                why: unavailable.to_string(),
+                guess: None,
+            },
+        }
+    }
+
+    async fn check(&self, authzid: Option<&str>, authcid: String, password: Secret) -> End {
+        if authzid.is_some_and(|other| !other.eq_ignore_ascii_case(&authcid)) {
+            return self.refused(Some(&authcid), OTHER, None);
+        }
+        if self.is_locked_out(&authcid) {
+            return self.refused(Some(&authcid), LOCKED, None);
+        }
+        let guess = Some(self.server.guesses.key.hash_one(password.expose()));
         let occasion = Occasion {
             client: self.client,
             local: self.local,
             secured: self.tls.is_some(),
         };
         let accounts = &self.generation.accounts;
-        let why = match accounts.check(&occasion, &authcid, password).await {
-            Ok(Checked::Right(found)) => {
-                guesses.right(&authcid);
-                self.log(mechanism, &found.account, "accepted", "");
-                count(&self.server.counters.logins_accepted);
-                ask.accept(AuthAnswer::Success {
-                    identity: found.account.clone(),
-                });
-                return Some(found);
+        match accounts.check(&occasion, &authcid, password).await {
+            Ok(Checked::Right(found)) => End::Account(found),
+            Ok(Checked::Wrong(why)) => self.refused(Some(&authcid), &why, guess),
+            Ok(Checked::Unknown) => {
+                self.refused(Some(&authcid), "unknown account or wrong password", guess)
             }
-            Ok(Checked::Wrong(why)) => why,
-            Ok(Checked::Unknown) => "unknown account or wrong password".to_owned(),
-            Err(unavailable) => {
-                if let Some(rule) = rule.filter(|_| unavailable.guessed) {
-                    guesses.wrong(&authcid, self.client, digest, rule);
-                }
-                self.log(mechanism, &authcid, "unavailable", &unavailable.to_string());
-                ask.refuse(Reply::new(454, "4.7.0", "Temporary authentication failure"));
-                return None;
-            }
-        };
-        if let Some(rule) = rule {
-            guesses.wrong(&authcid, self.client, digest, rule);
+            Err(unavailable) => End::Unavailable {
+                guess: guess.filter(|_| unavailable.guessed),
+                why: unavailable.to_string(),
+                name: authcid,
+            },
         }
-        self.refuse(mechanism, &authcid, &why, ask)
     }
 
-    fn refuse(
-        &self,
-        mechanism: Mechanism,
-        account: &str,
-        why: &str,
-        ask: Ask<'_, AuthStep>,
-    ) -> Option<LoggedIn> {
-        self.log(mechanism, account, "refused", why);
-        count(&self.server.counters.logins_refused);
-        ask.refuse(login_refused());
-        None
+    fn refused(&self, name: Option<&str>, why: &str, guess: Option<u64>) -> End {
+        End::Refused {
+            name: name.unwrap_or_default().to_owned(),
+            why: why.to_owned(),
+            guess,
+        }
     }
 
     fn log(&self, mechanism: Mechanism, account: &str, outcome: &str, why: &str) {
@@ -205,7 +332,13 @@ impl Guesses {
             accounts: Mutex::new(Lockout::new(WATCHED)),
             clients: Mutex::new(Lockout::new(WATCHED)),
             key: RandomState::new(),
+            next: AtomicU64::new(0),
         }
+    }
+
+    /// A guess like no other.
+    fn unique(&self) -> u64 {
+        self.key.hash_one(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     fn locked(&self, account: &str, client: IpAddr) -> bool {
@@ -232,4 +365,35 @@ impl Guesses {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_come_at_set_times() {
+        let begun = Instant::now();
+        let after = |taken: u64, before: u32| {
+            let now = begun + Duration::from_millis(taken);
+            (answer_at(begun, now, before) - begun).as_millis()
+        };
+        for (taken, before, answered) in [
+            (0, 0, 500),
+            (3, 0, 500),
+            (499, 0, 500),
+            (501, 0, 1000),
+            (40, 1, 1000),
+            (40, 2, 2000),
+            (2100, 2, 2500),
+            (40, 4, 8000),
+            (40, 40, 8000),
+        ] {
+            assert_eq!(
+                after(taken, before),
+                answered,
+                "{taken} ms, {before} before"
+            );
+        }
+    }
 }

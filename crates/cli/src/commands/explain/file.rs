@@ -41,6 +41,9 @@ pub(super) fn explain(path: &Path, case: &Case, no_dns: bool) -> Result<Explanat
         means: Means {
             certificate: !policy.definition.tls.certificates.is_empty(),
             accounts: !authentication.accounts.is_empty(),
+            scram: accounts
+                .iter()
+                .any(|file| file.iter().any(|account| account.scram.is_some())),
         },
         hosts: &hosts,
         names: Names::Unasked,
