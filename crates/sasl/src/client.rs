@@ -212,3 +212,6 @@ impl<'a> Login<'a> {
         Err(why)
     }
 }
+
+#[cfg(test)]
+mod tests;

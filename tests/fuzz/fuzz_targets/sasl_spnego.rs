@@ -1,0 +1,8 @@
+//! libFuzzer on `sasl::spnego`.
+#![no_main]
+
+#[path = "../sasl.rs"]
+#[allow(dead_code)]
+mod sasl;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| sasl::spnego(bytes));
