@@ -41,6 +41,7 @@ fn there_is_a_manual_page_for_every_command_and_every_setting() {
         "-restart",
         "-reload",
         "-check",
+        "-verify",
         "-check-dns",
         "-explain",
         "-diff",

@@ -64,7 +64,7 @@ mod tests {
         for before in 0..7 {
             for after in 0..7 {
                 let blob = [
-                    "\u{1}x\u{2}yz\u{3}w"[..before].as_bytes(),
+                    &b"\x01x\x02yz\x03w"[..before],
                     b"wonder.land-1",
                     &b"\0abcdef"[..after],
                 ]

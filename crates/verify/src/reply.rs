@@ -21,6 +21,19 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads the reply at the front of what a server has sent, and how many bytes it took; `None` while it is not whole.
+    ///
+    /// # Errors
+    ///
+    /// What stands there instead of a reply, fit to be shown.
+    pub fn read(input: &[u8]) -> Result<Option<(Answer, usize)>, String> {
+        match front(input) {
+            Front::Whole(answer, used) => Ok(Some((answer, used))),
+            Front::Part => Ok(None),
+            Front::Other(text) => Err(text),
+        }
+    }
+
     /// 2xx, and 3xx where more is waited for.
     pub fn is_positive(&self) -> bool {
         (200..400).contains(&self.code)
@@ -49,7 +62,7 @@ impl fmt::Display for Answer {
 
 /// What stands at the front of received bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Front {
+enum Front {
     /// A whole reply, and how many bytes it took.
     Whole(Answer, usize),
     /// The beginning of one.
@@ -59,7 +72,7 @@ pub(crate) enum Front {
 }
 
 /// Reads the reply at the front of `input`. Lines that end with a bare LF are borne: what matters is what they say.
-pub(crate) fn front(input: &[u8]) -> Front {
+fn front(input: &[u8]) -> Front {
     let (mut at, mut lines, mut code) = (0, Vec::new(), None);
     while let Some(length) = memchr::memchr(b'\n', &input[at..]) {
         let line = input[at..at + length]

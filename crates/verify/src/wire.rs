@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::reply::{Answer, Front, clip, front};
+use crate::reply::{Answer, clip};
 use crate::tap::{Side, Tap, Tape};
 
 /// The most lines of a conversation that are kept for the report.
@@ -249,17 +249,17 @@ impl Wire {
     pub(crate) async fn answer_within(&mut self, limit: Duration) -> Result<Option<Answer>, Fault> {
         let deadline = Instant::now() + limit;
         loop {
-            match front(&self.input) {
-                Front::Whole(answer, used) => {
+            match Answer::read(&self.input) {
+                Ok(Some((answer, used))) => {
                     self.input.drain(..used);
                     self.note(Side::Server, &answer.to_string());
                     return Ok(Some(answer));
                 }
-                Front::Other(text) => {
+                Ok(None) => {}
+                Err(text) => {
                     self.note(Side::Server, &text);
                     return Err(Fault::Garbage(text));
                 }
-                Front::Part => {}
             }
             match timeout_at(deadline, self.fill()).await {
                 Ok(Ok(())) => {}
@@ -311,7 +311,7 @@ impl Wire {
         };
         let stream = timeout(self.wait, tls.connect(host, tap))
             .await
-            .map_err(|_| Fault::Tls(format!("not within {} s", self.wait.as_secs_f32())))?
+            .map_err(|_| Fault::Silent(self.wait))?
             .map_err(|error| Fault::Tls(clip(&plain(&error))))?;
         let connection = stream.get_ref().1;
         let leaf = connection.peer_certificates().and_then(<[_]>::first);

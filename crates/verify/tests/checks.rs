@@ -170,13 +170,18 @@ fn what_is_not_known_is_not_tested_and_says_why() {
 
 #[test]
 fn an_excluded_address_that_is_greeted_is_found() {
-    let manners = Manners::default();
-    fails(
-        manners,
-        expected(),
-        Check::Excluded,
-        &["a connection from 127.0.0.9 is refused"],
-    );
+    for (implicit, channel) in [(false, Channel::Offered), (true, Channel::Implicit)] {
+        let manners = Manners {
+            implicit,
+            ..Manners::default()
+        };
+        let expected = Expected {
+            channel,
+            ..expected()
+        };
+        let line = "a connection from 127.0.0.9 is refused";
+        fails(manners, expected, Check::Excluded, &[line]);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use crate::expected::Channel;
 use crate::finding::Finding;
 use crate::inspection::Inspection;
 use crate::wire::Fault;
@@ -30,8 +31,15 @@ async fn try_from(inspection: &mut Inspection<'_>, address: IpAddr) -> Finding {
     if address.is_ipv4() != inspection.target.address.is_ipv4() {
         return Finding::untested(title, "the server's address is of the other family");
     }
-    let mut wire = match inspection.connect_from(Some(address)).await {
+    let connected = inspection.connect_from(Some(address)).await;
+    let connected = match (connected, inspection.expected.channel) {
+        // Here a server says nothing to who says nothing.
+        (Ok(wire), Channel::Implicit) => inspection.shake_hands(wire).await,
+        (connected, _) => connected,
+    };
+    let mut wire = match connected {
         Ok(wire) => wire,
+        Err(fault @ Fault::Tls(_)) => return Finding::passed(title, fault.to_string()),
         // Whether our own system or the server said no is not to be told apart here.
         Err(fault) => return Finding::untested(title, fault.to_string()),
     };
@@ -45,7 +53,6 @@ async fn try_from(inspection: &mut Inspection<'_>, address: IpAddr) -> Finding {
         Err(fault) if fault.is_close() => {
             Finding::passed(title, "closed without a greeting").with(wire.said())
         }
-        // A port with implicit TLS says nothing to who says nothing.
         Err(fault) => Finding::untested(title, fault.to_string()).with(wire.said()),
     }
 }

@@ -133,15 +133,15 @@ async fn serve(
     manners: Manners,
     tls: ServerTls,
 ) -> Io<()> {
+    if manners.excluded == Some(peer.ip()) {
+        return stream.write_all(b"554 5.7.1 not you\r\n").await;
+    }
     if manners.implicit {
         let secure = tls.accept(stream).await?;
         let mut session = Session::new(Box::new(secure), manners);
         session.secure = true;
         session.greet(now).await?;
         return session.run().await.map(drop);
-    }
-    if manners.excluded == Some(peer.ip()) {
-        return stream.write_all(b"554 5.7.1 not you\r\n").await;
     }
     if manners.refuses_early {
         let waited = tokio::time::timeout(std::time::Duration::from_millis(20), stream.readable());
