@@ -186,7 +186,7 @@ fn record_type(wanted: Type) -> RecordType {
 async fn over_either(server: SocketAddr, question: &Message) -> Result<(Message, bool), String> {
     let bytes = question.to_vec().map_err(|error| error.to_string())?;
     let answer = over_udp(server, question, &bytes).await;
-    match answer.map_err(|error| format!("it cannot be reached: {error}"))? {
+    match answer.map_err(|error| format!("it cannot be reached: {}", plain(&error)))? {
         Some(answer) => Ok((answer, false)),
         None => Ok((over_tcp(server, question, &bytes).await?, true)),
     }
@@ -235,9 +235,23 @@ async fn over_tcp(server: SocketAddr, question: &Message, bytes: &[u8]) -> Resul
         stream.read_exact(&mut packet).await?;
         Ok::<_, std::io::Error>(packet)
     };
-    let failed = |error| format!("the answer is too long for UDP, and over TCP: {error}");
+    let failed = |error| {
+        format!(
+            "the answer is too long for UDP, and over TCP: {}",
+            plain(&error)
+        )
+    };
     let packet = fetch.await.map_err(failed)?;
     answer_to(question, &packet).ok_or_else(|| "its answer over TCP is nonsense".to_owned())
+}
+
+/// What the system said, without its number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
 }
 
 /// A packet that answers this question.
