@@ -123,7 +123,7 @@ fn rows(group: &Group, colours: bool, out: &mut dyn Write) -> io::Result<()> {
         ]);
     }
     table.write(out, colours)?;
-    for row in group.rows.iter().filter(|row| !row.remark.is_empty()) {
+    for row in group.rows.iter().filter(|row| says_more(row)) {
         writeln!(
             out,
             "  {}: {}",
@@ -132,6 +132,12 @@ fn rows(group: &Group, colours: bool, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Whether the remark is not in the answer already.
+fn says_more(row: &Row) -> bool {
+    let told = row.grade == Grade::NotAsked && answers(row).starts_with("no answer: ");
+    !row.remark.is_empty() && !told
 }
 
 /// What was asked first is what the row is about, but for addresses, which come in two families.
