@@ -83,7 +83,8 @@ pub enum Want {
     },
     /// Whether this proof is the account's: [`Exchange::give_proof`] or [`Exchange::check_with_hash`].
     NtProof(NtProof),
-    /// What the Kerberos library makes of this token, SPNEGO's own around it included: [`Exchange::give_ticket`].
+    /// What the Kerberos library makes of this token, SPNEGO's own around it included: [`Exchange::give_ticket`]. A
+    /// library that has other mechanisms too may end with one of them: the host refuses what is not Kerberos.
     Kerberos(Vec<u8>),
     /// These octets wrapped by the Kerberos library, without confidentiality: [`Exchange::give_wrapped`].
     Wrap(Vec<u8>),

@@ -160,7 +160,8 @@ fn unescaped(name: &str) -> Result<String, Refusal> {
 
 fn authorised(part: &str) -> Result<Option<String>, Refusal> {
     match part {
-        "" => Ok(None),
+        // RFC 5802 §7 has no empty one; gsasl sends it for nobody.
+        "" | "a=" => Ok(None),
         _ => prepared_name(&unescaped(value(Some(part), "a=")?)?).map(Some),
     }
 }
