@@ -10,6 +10,8 @@ mod client;
 mod servers;
 
 use postern_control::client::Request;
+use postern_control::query::{Answer, Question};
+use postern_control::{Link, Received};
 use postern_tests::definition::Definition;
 use postern_tests::program::succeed;
 use postern_tests::stage::{Stage, server};
@@ -19,6 +21,7 @@ use servers::Servers;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Output;
 use std::sync::Mutex;
@@ -254,6 +257,27 @@ fn a_server_that_cannot_be_asked_is_no_refusal() -> Outcome {
     let (code, why) = said(&stage, &line)?;
     assert_eq!(code, Some(2), "{why}");
     assert!(why.contains("does not listen on 127.0.0.1:1"), "{why}");
+    Ok(())
+}
+
+/// A worker of an older release hears questions it does not know: it says so, and goes on answering.
+#[test]
+fn a_question_nobody_knows_is_answered() -> Outcome {
+    let mut stage = Stage::new()?;
+    let definition = Definition::open_relay("gate.example.test", wait::free_address()?);
+    stage.define("gate", &definition)?;
+    stage.start_with(&["gate"])?;
+    let inquiry = stage.inquire("gate")?;
+    let link = Link::from(inquiry.as_fd().try_clone_to_owned()?);
+    link.send(&serde_json::json!({ "Weather": { "tomorrow": true } }), &[])?;
+    match link.receive()? {
+        Received::Packet(Answer::Unknown { reason }, _) => {
+            assert!(reason.contains("Weather"), "{reason}");
+        }
+        other => return Err(format!("it was answered {other:?}").into()),
+    }
+    let answer = inquiry.ask(&Question::Counters)?;
+    assert!(matches!(answer, Answer::Counters(_)), "{answer:?}");
     Ok(())
 }
 

@@ -101,7 +101,7 @@ impl Client {
             true => address.to_owned(),
             false => format!("<{address}>"),
         };
-        let sender = path(case.sender.as_deref().unwrap_or_default());
+        let sender = path(case.sender.unwrap_or_default());
         let ascii = sender.is_ascii() && case.recipients.iter().all(|address| address.is_ascii());
         let utf8 = if ascii { "" } else { " SMTPUTF8" };
         if self.say(&format!("MAIL FROM:{sender}{utf8}"))? {
@@ -114,7 +114,7 @@ impl Client {
 
     /// EHLO decides nothing unless it is refused.
     fn hello(&mut self, case: &Case) -> Result<bool, Failure> {
-        let name = case.ehlo.as_deref().unwrap_or("client.example");
+        let name = case.ehlo.unwrap_or("client.example");
         let accepted = self.say(&format!("EHLO {name}"))?;
         if accepted {
             self.replies.pop();
