@@ -33,6 +33,8 @@ pub(crate) struct Inspection<'a> {
     pub(crate) expected: &'a Expected,
     pub(crate) pace: Pace,
     pub(crate) wrong_passwords: u8,
+    /// The given account was refused once, and is not tried again: nobody is to be locked out.
+    pub(crate) login_refused: bool,
     pub(crate) findings: Vec<Finding>,
     pub(crate) tapes: Vec<Tape>,
     check: &'static str,
@@ -53,6 +55,7 @@ impl<'a> Inspection<'a> {
             expected,
             pace,
             wrong_passwords: 0,
+            login_refused: false,
             findings: Vec::new(),
             tapes: Vec::new(),
             check: "",
@@ -159,6 +162,9 @@ impl<'a> Inspection<'a> {
         let Some(account) = &self.expected.login else {
             return Ok(wire);
         };
+        if self.login_refused {
+            return Err(Fault::NoLogin);
+        }
         let offered = wire.mechanisms();
         let known = Mechanism::ALL
             .into_iter()
@@ -167,6 +173,7 @@ impl<'a> Inspection<'a> {
         if let (Some(mechanism), Some(_)) = (known, wire.secured()) {
             let answer = log_in(&mut wire, mechanism, account).await?;
             if answer.code != 235 {
+                self.login_refused = true;
                 return Err(Fault::Refused {
                     what: "the login",
                     answer,

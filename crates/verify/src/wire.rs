@@ -45,6 +45,9 @@ pub enum Fault {
     /// The handshake did not succeed.
     #[error("the TLS handshake failed: {0}")]
     Tls(String),
+    /// The given account was refused before.
+    #[error("the given account was refused, and is not tried again")]
+    NoLogin,
     /// A reply that ends the attempt.
     #[error("{what} was answered: {answer}")]
     Refused {

@@ -281,6 +281,23 @@ fn a_given_account_logs_in_inside_tls_and_its_password_is_nowhere() {
 }
 
 #[test]
+fn a_given_account_that_is_refused_is_not_tried_again() {
+    let login = Account {
+        name: ACCOUNT.0.into(),
+        password: "not-the-password".into(),
+    };
+    let expected = Expected {
+        login: Some(login),
+        ..expected()
+    };
+    let report = run(polite(), expected, &Check::ALL);
+    assert_eq!(report.wrong_passwords, 1);
+    let shown = format!("{:?}", report.findings);
+    assert_eq!(shown.matches("535 5.7.8").count(), 2, "{shown}");
+    assert!(shown.contains("is not tried again"), "{shown}");
+}
+
+#[test]
 fn a_channel_that_is_no_channel_is_found() {
     let required = || Expected {
         channel: Channel::Required,

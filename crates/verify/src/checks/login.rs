@@ -139,6 +139,9 @@ async fn one(
             "wrong passwords are few on purpose, and they are used up; --login ACCOUNT spends none";
         return Ok(Finding::untested(title, why));
     }
+    if given.is_some() && inspection.login_refused {
+        return Ok(Finding::untested(title, Fault::NoLogin.to_string()));
+    }
     let account = given.unwrap_or(made_up);
     let mut wire = inspection.private().await?;
     if wire.secured().is_none() {
@@ -147,8 +150,9 @@ async fn one(
     wire.forget();
     let before = counts(&wire.tape().lock());
     let answer = log_in(&mut wire, mechanism, account).await?;
-    if answer.code == 535 {
-        inspection.wrong_passwords += 1;
+    if answer.code != 235 {
+        inspection.wrong_passwords = inspection.wrong_passwords.saturating_add(1);
+        inspection.login_refused = given.is_some();
     }
     let said = wire.said().to_owned();
     let finding = match (answer.code, given.is_some()) {
