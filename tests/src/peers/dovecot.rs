@@ -1,4 +1,4 @@
-//! Dovecot from Debian as an LMTP server that delivers into Maildirs.
+//! Dovecot from Debian as an LMTP server that delivers into Maildirs, and as a source of accounts.
 
 use crate::{Failure, program, wait};
 use nix::sys::signal::{Signal, kill};
@@ -18,14 +18,22 @@ pub struct Dovecot {
     pub lmtp: SocketAddr,
     /// The Unix socket where it does so too.
     pub lmtp_socket: PathBuf,
+    /// The Unix socket where it is asked about passwords.
+    pub auth_socket: PathBuf,
 }
 
 impl Dovecot {
-    /// Starts Dovecot in `folder` (made here). It knows the users `alice` and `bob` of `example.test`, nobody else. Must
-    /// run as root: it delivers under the uid of `mail`.
+    /// The passwords of its users; the third one may not log in.
+    pub const PASSWORDS: [(&str, &str); 3] = [
+        ("alice@example.test", "wonder land-1"),
+        ("bob@example.test", "builder.bob-2"),
+        ("mallory@example.test", "mallory-3"),
+    ];
+
+    /// Starts Dovecot in `folder` (made here). It knows the users `alice`, `bob` and `mallory` of `example.test`, nobody
+    /// else. Must run as root: it delivers under the uid of `mail`.
     pub fn start(folder: &Path) -> Result<Dovecot, Failure> {
         program::need_root("Dovecot delivers under another uid")?;
-        let binary = program::find("dovecot")?;
         let owner = User::from_name("mail")?.ok_or("there is no user `mail`")?;
         for name in ["run", "state", "mail"] {
             fs::create_dir_all(folder.join(name))?;
@@ -33,31 +41,67 @@ impl Dovecot {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         chown(&folder.join("mail"), Some(owner.uid), None)?;
         let lmtp = wait::free_address()?;
-        fs::write(
-            folder.join("users"),
-            "alice@example.test:{PLAIN}x::::::\nbob@example.test:{PLAIN}x::::::\n",
-        )?;
+        fs::write(folder.join("users"), users())?;
         fs::write(
             folder.join("dovecot.conf"),
             configuration(folder, lmtp, &owner),
         )?;
-        let log = File::create(folder.join("start.log"))?;
-        let mut command = Command::new(binary);
-        command.arg("-F").arg("-c").arg(folder.join("dovecot.conf"));
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
+        let child = spawn(folder)?;
         let peer = Dovecot {
             folder: folder.to_owned(),
             child,
             lmtp,
             lmtp_socket: folder.join("run/lmtp"),
+            auth_socket: folder.join("run/auth-client"),
         };
-        wait::until_listening(lmtp, Duration::from_secs(20))
-            .map_err(|error| format!("{error}\n{}", peer.log()))?;
+        peer.until_up()?;
         Ok(peer)
+    }
+
+    /// Ends it and starts it again: who was connected is cut off.
+    pub fn restart(&mut self) -> Result<(), Failure> {
+        self.end()?;
+        self.child = spawn(&self.folder)?;
+        self.until_up()
+    }
+
+    /// Neither answers nor refuses about passwords until [`Dovecot::wake`].
+    pub fn freeze(&self) -> Result<(), Failure> {
+        self.signal_children(Signal::SIGSTOP)
+    }
+
+    /// Ends [`Dovecot::freeze`].
+    pub fn wake(&self) -> Result<(), Failure> {
+        self.signal_children(Signal::SIGCONT)
+    }
+
+    fn signal_children(&self, signal: Signal) -> Result<(), Failure> {
+        for pid in crate::stage::children_of(i32::try_from(self.child.id())?) {
+            kill(Pid::from_raw(pid), signal)?;
+        }
+        Ok(())
+    }
+
+    fn until_up(&self) -> Result<(), Failure> {
+        let limit = Duration::from_secs(20);
+        wait::until_listening(self.lmtp, limit)
+            .map_err(|error| format!("{error}\n{}", self.log()).into())
+    }
+
+    fn end(&mut self) -> Result<(), Failure> {
+        let _ = self.wake();
+        let master = i32::try_from(self.child.id())?;
+        let children = crate::stage::children_of(master);
+        kill(Pid::from_raw(master), Signal::SIGTERM)?;
+        wait::until("Dovecot to end", Duration::from_secs(10), || {
+            self.child.try_wait().ok().flatten()
+        })?;
+        // Whoever is asked by somebody goes on without the master.
+        for pid in children.into_iter().filter(|&pid| is_dovecots(pid)) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            wait::until_gone(pid, Duration::from_secs(5))?;
+        }
+        Ok(())
     }
 
     /// The Maildir of a user.
@@ -75,17 +119,41 @@ impl Dovecot {
 
 impl Drop for Dovecot {
     fn drop(&mut self) {
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
-        let ended = wait::until("Dovecot to end", Duration::from_secs(10), || {
-            self.child.try_wait().ok().flatten()
-        });
-        if ended.is_err() {
+        if self.end().is_err() {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
+}
+
+fn spawn(folder: &Path) -> Result<Child, Failure> {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("start.log"))?;
+    let mut command = Command::new(program::find("dovecot")?);
+    command.arg("-F").arg("-c").arg(folder.join("dovecot.conf"));
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    Ok(command.spawn()?)
+}
+
+/// Whether `pid` is a process of Dovecot's; the number may have gone to somebody else.
+fn is_dovecots(pid: i32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"dovecot/"))
+}
+
+fn users() -> String {
+    let line = |(name, password): &(&str, &str)| {
+        let extra = match name.starts_with("mallory") {
+            true => "nologin=y reason=gone_away",
+            false => "",
+        };
+        format!("{name}:{{PLAIN}}{password}::::::{extra}\n")
+    };
+    Dovecot::PASSWORDS.iter().map(line).collect()
 }
 
 fn configuration(folder: &Path, lmtp: SocketAddr, owner: &User) -> String {
@@ -98,6 +166,7 @@ log_path = {folder}/dovecot.log
 protocols = lmtp
 listen = 127.0.0.1
 ssl = no
+auth_failure_delay = 0
 mail_location = maildir:{folder}/mail/%n
 mail_uid = {uid}
 mail_gid = {gid}
@@ -120,6 +189,11 @@ service lmtp {{
   inet_listener lmtp {{
     address = {}
     port = {}
+  }}
+}}
+service auth {{
+  unix_listener auth-client {{
+    mode = 0666
   }}
 }}
 service stats {{

@@ -1,0 +1,256 @@
+//! A Samba Active Directory domain controller from Debian, on a loopback address of its own: AD's ports cannot be chosen.
+//!
+//! ```text
+//! corp.postern.test, CORP   postern   searches
+//!   alice     alice.smith@corp.postern.test, and info@corp.postern.test by proxyAddresses
+//!   bob       bob@corp.postern.test
+//!   mallory   disabled             frank   must change the password first
+//!   sales ∋ alice · staff ∋ sales · interns ∋ bob
+//! ```
+//! Making a domain takes 20 s; it is made once, kept in the target folder (`peers/samba-N`), and each test runs a copy.
+
+use crate::{Failure, program, wait};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A running domain controller.
+pub struct Samba {
+    folder: PathBuf,
+    child: Child,
+    /// Its address; LDAP is at port 389, LDAPS at 636.
+    pub address: IpAddr,
+}
+
+/// To be raised when what is made below changes: the domains kept are found by it.
+const EDITION: u32 = 1;
+
+/// The folders of a controller that its settings name.
+const FOLDERS: [(&str, &str); 7] = [
+    ("private dir", "private"),
+    ("lock directory", "lock"),
+    ("state directory", "state"),
+    ("cache directory", "cache"),
+    ("pid directory", "run"),
+    ("ncalrpc dir", "ncalrpc"),
+    ("binddns dir", "bind-dns"),
+];
+
+/// Fills a new domain; Debian's own Python has the modules.
+const ACCOUNTS: &str = r#"
+import sys
+from samba.auth import system_session
+from samba.param import LoadParm
+from samba.samdb import SamDB
+lp = LoadParm()
+lp.load(sys.argv[1])
+db = SamDB(session_info=system_session(), lp=lp)
+db.newuser("postern", "Svc.Postern5")
+db.newuser("alice", "Wonder.land1", mailaddress="alice.smith@corp.postern.test")
+db.newuser("bob", "Builder.Bob2", mailaddress="bob@corp.postern.test")
+db.newuser("mallory", "Mallory.M3")
+db.disable_account("(sAMAccountName=mallory)")
+db.newuser("frank", "Frank.Old4", force_password_change_at_next_login_req=True)
+db.modify_ldif(f"""dn: CN=alice,CN=Users,{db.domain_dn()}
+changetype: modify
+add: proxyAddresses
+proxyAddresses: SMTP:alice.smith@corp.postern.test
+proxyAddresses: smtp:info@corp.postern.test
+proxyAddresses: X500:/o=Corp/cn=alice@corp.postern.test
+""")
+for group, member in [("sales", "alice"), ("staff", "sales"), ("interns", "bob")]:
+    db.newgroup(group)
+    db.add_remove_group_members(group, [member])
+"#;
+
+impl Samba {
+    /// The place its entries are below.
+    pub const BASE: &str = "DC=corp,DC=postern,DC=test";
+    /// The account that searches.
+    pub const SEARCHER: (&str, &str) = ("postern@corp.postern.test", "Svc.Postern5");
+    /// An account.
+    pub const ALICE: (&str, &str) = ("alice", "Wonder.land1");
+    /// Another.
+    pub const BOB: (&str, &str) = ("bob", "Builder.Bob2");
+    /// One that is disabled.
+    pub const MALLORY: (&str, &str) = ("mallory", "Mallory.M3");
+    /// One whose password must be changed.
+    pub const FRANK: (&str, &str) = ("frank", "Frank.Old4");
+
+    /// Starts a controller in `folder` (made here). Must run as root: AD's ports are low ones. Its certificate, for its
+    /// address, is its own authority.
+    pub fn start(folder: &Path) -> Result<Samba, Failure> {
+        program::need_root("AD's ports are below 1024")?;
+        let binary = program::find("samba")?;
+        copy(&kept()?, folder)?;
+        let address = free_address()?;
+        let pair = rcgen::generate_simple_self_signed([address.to_string()])?;
+        fs::write(folder.join("ca.pem"), pair.cert.pem())?;
+        crate::stage::private(&folder.join("key.pem"), &pair.signing_key.serialize_pem())?;
+        let conf = folder.join("smb.conf");
+        fs::write(&conf, configuration(folder, address))?;
+        let log = File::create(folder.join("start.log"))?;
+        let mut command = Command::new(binary);
+        command.args(["-F", "-M", "single", "--no-process-group", "-s"]);
+        command.arg(conf);
+        // It ends when its standard input does, so with this process in any case.
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let peer = Samba {
+            folder: folder.to_owned(),
+            child,
+            address,
+        };
+        wait::until_listening(SocketAddr::new(address, 636), Duration::from_secs(60))
+            .map_err(|error| format!("{error}\n{}", peer.log()))?;
+        Ok(peer)
+    }
+
+    /// Its certificate.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        ["start.log", "log/log.samba"]
+            .map(|name| fs::read_to_string(self.folder.join(name)).unwrap_or_default())
+            .concat()
+    }
+}
+
+impl Drop for Samba {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let ended = wait::until("Samba to end", Duration::from_secs(10), || {
+            self.child.try_wait().ok().flatten()
+        });
+        if ended.is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// The folder with the domain, made by whoever comes first.
+fn kept() -> Result<PathBuf, Failure> {
+    let test = std::env::current_exe()?;
+    let target = test
+        .ancestors()
+        .nth(2)
+        .ok_or("the test is in no target folder")?;
+    let place = target.join("peers");
+    fs::create_dir_all(&place)?;
+    let folder = place.join(format!("samba-{EDITION}"));
+    let lock = File::create(place.join("samba.lock"))?;
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+    if !folder.is_dir() {
+        let unfinished = place.join("samba-unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        make(&unfinished)?;
+        fs::rename(&unfinished, &folder)?;
+    }
+    Ok(folder)
+}
+
+fn make(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder.join("log"))?;
+    let empty = folder.join("empty.conf");
+    fs::write(&empty, "")?;
+    let mut provision = Command::new(program::find("samba-tool")?);
+    provision.args([
+        "domain",
+        "provision",
+        "--realm=CORP.POSTERN.TEST",
+        "--domain=CORP",
+    ]);
+    provision.args(["--server-role=dc", "--dns-backend=NONE", "--use-rfc2307"]);
+    provision.args([
+        "--host-name=dc1",
+        "--host-ip=127.0.0.1",
+        "--adminpass=Passw0rd!Dc1",
+    ]);
+    provision.arg("-s").arg(&empty);
+    for (name, below) in FOLDERS {
+        fs::create_dir_all(folder.join(below))?;
+        provision.arg(format!("--option={name}={}", folder.join(below).display()));
+    }
+    program::succeed(program::run_command(provision, b"")?)?;
+    let conf = folder.join("smb.conf");
+    fs::write(
+        &conf,
+        configuration(folder, IpAddr::from(Ipv4Addr::LOCALHOST)),
+    )?;
+    let mut fill = Command::new("/usr/bin/python3");
+    fill.args(["-c", ACCOUNTS]).arg(conf);
+    program::succeed(program::run_command(fill, b"")?)?;
+    Ok(())
+}
+
+/// With extended attributes: files of the domain carry Windows' rights in them.
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    let mut command = Command::new(program::find("cp")?);
+    command.args(["-a", "--reflink=auto"]).arg(from).arg(to);
+    program::succeed(program::run_command(command, b"")?)?;
+    Ok(())
+}
+
+/// A loopback address on which nobody has AD's ports; no two calls in a process get the same.
+fn free_address() -> Result<IpAddr, Failure> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..60_000 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let own = std::process::id().wrapping_mul(7).wrapping_add(step);
+        let [_, _, third, fourth] = own.to_be_bytes();
+        let address = Ipv4Addr::new(127, 99, third, fourth);
+        let free = |port: &u16| TcpListener::bind((address, *port)).is_ok();
+        if [389, 636].iter().all(free) {
+            return Ok(address.into());
+        }
+    }
+    Err("no loopback address has port 389 free".into())
+}
+
+fn configuration(folder: &Path, address: IpAddr) -> String {
+    let folders: String = FOLDERS
+        .iter()
+        .map(|(name, below)| format!("  {name} = {}\n", folder.join(below).display()))
+        .collect();
+    let folder = folder.display();
+    format!(
+        "[global]
+  netbios name = DC1
+  realm = CORP.POSTERN.TEST
+  workgroup = CORP
+  server role = active directory domain controller
+  server services = ldap
+  interfaces = {address}/8
+  bind interfaces only = yes
+{folders}  log file = {folder}/log/log.samba
+  logging = file
+  log level = 1 auth_audit:3
+  max log size = 0
+  load printers = no
+  disable spoolss = yes
+  dns update command = /bin/true
+  spn update command = /bin/true
+  tls enabled = yes
+  tls certfile = {folder}/ca.pem
+  tls keyfile = {folder}/key.pem
+  tls cafile =
+"
+    )
+}
