@@ -20,8 +20,8 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use postern_config::{
-    AccountFile, AccountSource, Definition, Finding, Identity, LdapSource as LdapSettings,
-    MinStrength, MinVersion, Severity,
+    AccountFile, AccountSource, Definition, Finding, Identity, LdapBind,
+    LdapSource as LdapSettings, MinStrength, MinVersion, Severity,
 };
 use postern_control::worker::{Item, Manifest};
 use postern_dns::Resolver;
@@ -261,25 +261,19 @@ impl Builder<'_> {
         Some(accounts::Source::Ldap(Box::new(source)))
     }
 
-    /// A file with a password and nothing else; the end of its line does not belong to it.
     fn password(&mut self, path: &Path) -> Option<Secret> {
         let bytes = Secret::new(self.source.file(path, "the password file")?);
-        let line = bytes.expose();
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() || line.contains(&b'\n') {
-            let what = match line.is_empty() {
-                true => "holds no password",
-                false => "holds more than one line",
-            };
-            self.source.complain(
-                Some(path),
-                format!("{} {what}", path.display()),
-                "write the password into it, and nothing else",
-            );
-            return None;
+        match LdapBind::password_in(bytes.expose()) {
+            Ok(password) => Some(Secret::new(password.to_vec())),
+            Err(fault) => {
+                self.source.complain(
+                    Some(path),
+                    format!("{} {fault}", path.display()),
+                    "write the password into it, and nothing else",
+                );
+                None
+            }
         }
-        Some(Secret::new(line.to_vec()))
     }
 
     fn trust(&mut self, path: &Path) -> Option<ClientTls> {

@@ -430,6 +430,33 @@ domains = [{ name = "example.com", to = "lmtp:unix:/run/dovecot/lmtp", recipient
 
 /// In a network of its own, with a gateway and a bridge like docker's.
 #[test]
+fn the_files_of_a_directory_are_looked_into() {
+    let etc = Etc::new();
+    let source = |password: &str, ca: &str| {
+        format!(
+            "    {{ ldap = {{ servers = [\"ldaps://dc1\"], base = \"dc=x\", bind_dn = \"cn=p,dc=x\", \
+             bind_password_file = \"{password}\", ca = \"{ca}\" }} }},\n"
+        )
+    };
+    secret(&etc, "servers/good.password", "one\n");
+    secret(&etc, "servers/two.password", "one\ntwo\n");
+    etc.write("servers/open.password", "one\n");
+    etc.write("servers/ca.pem", &pair(2020, 2090).0);
+    etc.write("servers/empty.pem", "");
+    let sources = [
+        source("good.password", "ca.pem"),
+        source("two.password", "empty.pem"),
+        source("open.password", "nowhere.pem"),
+    ];
+    let accounts = format!("accounts = [\n{}]\nrelay = [\"@staff\"]", sources.concat());
+    let text = GOOD.replace("anonymous = true", &format!("anonymous = true\n{accounts}"));
+    etc.write("servers/mx1.toml", &text);
+    let run = etc.postern(&["check", "mx1"]);
+    assert_eq!((run.code, run.err.as_str()), (1, ""));
+    golden("check-directories.txt", &etc.anonymous(&run.out));
+}
+
+#[test]
 fn a_gateway_or_bridge_in_the_relay_list_is_warned_of() {
     const NETWORK: &str = "mount -t sysfs sysfs /sys && ip link add docker0 type bridge \
         && ip addr add 172.30.0.1/16 dev docker0 && ip link add v0 type veth peer name v1 \

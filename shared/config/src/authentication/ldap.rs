@@ -149,6 +149,19 @@ impl LdapSource {
     }
 }
 
+impl LdapBind {
+    /// The password in the file's content: its only line, without the end; or what is wrong with the file.
+    pub fn password_in(content: &[u8]) -> Result<&[u8], &'static str> {
+        let line = content.strip_suffix(b"\n").unwrap_or(content);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match line {
+            [] => Err("holds no password"),
+            line if line.contains(&b'\n') => Err("holds more than one line"),
+            line => Ok(line),
+        }
+    }
+}
+
 impl LdapServer {
     /// Whether nobody else can listen on the way.
     pub fn is_loopback(&self) -> bool {
@@ -405,6 +418,16 @@ mod tests {
         for kind in [LdapKind::ActiveDirectory, LdapKind::OpenLdap] {
             assert!(kind.filter().asks_for_name());
             assert!(kind.addresses().iter().all(|name| is_attribute(name)));
+        }
+    }
+
+    #[test]
+    fn a_password_file_holds_one_line() {
+        let read = LdapBind::password_in;
+        assert_eq!(read(b" pass word "), Ok(&b" pass word "[..]));
+        assert_eq!(read(b"x\r\n"), Ok(&b"x"[..]));
+        for bad in [&b""[..], b"\n", b"a\nb", b"a\n\n"] {
+            assert!(read(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use postern_config::{AccountFile, AccountSource, CertificatePair, Definition, Recipients, Who};
+use postern_config::{
+    AccountFile, AccountSource, CertificatePair, Definition, LdapBind, LdapSource, Recipients, Who,
+};
 use postern_hosting::{Finding, Hosting, Severity};
 
 use super::{at, host, recipients};
@@ -194,15 +196,50 @@ impl Files<'_> {
         let mut files = Vec::new();
         let sources = &definition.authentication.accounts;
         for source in sources {
-            if let AccountSource::File { path } = source {
-                let (file, more) = self.check_accounts(path);
-                files.extend(file);
-                findings.extend(more);
+            match source {
+                AccountSource::File { path } => {
+                    let (file, more) = self.check_accounts(path);
+                    files.extend(file);
+                    findings.extend(more);
+                }
+                AccountSource::Ldap(settings) => findings.extend(self.check_directory(settings)),
+                AccountSource::Windows | AccountSource::Gssapi | AccountSource::Dovecot { .. } => {}
             }
         }
         // With a source that cannot be read, nobody is known not to be there.
         if files.len() == sources.len() && !files.is_empty() {
             findings.extend(self.check_grants(definition, &files));
+        }
+        findings
+    }
+
+    /// The files a directory's settings name; the directory itself is not asked.
+    fn check_directory(&self, settings: &LdapSource) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if let Some(bind) = &settings.bind {
+            let path = &bind.password_file;
+            match self.read(path) {
+                Ok(bytes) => {
+                    findings.extend(self.others_may_read(path));
+                    findings.extend(LdapBind::password_in(&bytes).err().map(|fault| {
+                        let what = format!("{} {fault}", path.display());
+                        let remedy = "write the password into it, and nothing else";
+                        self.finding(Severity::Error, path, what, remedy)
+                    }));
+                }
+                Err(finding) => findings.push(finding),
+            }
+        }
+        if let Some(path) = &settings.ca {
+            match self.read(path) {
+                Ok(bytes) if names(&bytes).is_some() => {}
+                Ok(_) => {
+                    let what = format!("{} holds no certificate", path.display());
+                    let remedy = "it must begin with -----BEGIN CERTIFICATE-----";
+                    findings.push(self.finding(Severity::Error, path, what, remedy));
+                }
+                Err(finding) => findings.push(finding),
+            }
         }
         findings
     }
