@@ -21,7 +21,7 @@ const Q304897: [(&str, &str); 7] = [
 ];
 
 /// Recipients that would leave the house if any part of it read them another way.
-const TRICKS: [&str; 40] = [
+const TRICKS: [&str; 41] = [
     "relaytest@contoso.net",
     "RelayTest@CONTOSO.NET",
     "relaytest@contoso.net.",
@@ -61,6 +61,7 @@ const TRICKS: [&str; 40] = [
     "relaytest@n\u{43e}rthwindtraders.com",
     "relaytest@northwindtraders\u{ff0e}com",
     "relaytest\u{ff20}contoso.net@northwindtraders.com@contoso.net",
+    "relaytest\u{ff20}contoso.net@northwindtraders.com",
     "relaytest@contoso.net (northwindtraders.com)",
 ];
 

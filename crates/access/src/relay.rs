@@ -166,9 +166,12 @@ fn bare(local: &str, trail: &mut impl Trail) -> Verdict {
     }
 }
 
-/// Whether a next hop could take the local part for an address: the percent hack, a bang path, an inner or doubled `@`.
+/// Whether a next hop could take the local part for an address: the percent hack, a bang path, an inner or doubled `@`; or
+/// a sign that becomes one of them where names are brought into their compatible form (Unicode's NFKC).
 fn is_address_like(local: &str) -> bool {
+    const ALIKE: [char; 6] = ['％', '！', '＠', '﹪', '﹗', '﹫'];
     local.bytes().any(|b| matches!(b, b'%' | b'!' | b'@'))
+        || (!local.is_ascii() && local.contains(ALIKE))
 }
 
 /// A literal in brackets, or labels without an empty one: `example.com.` and `a..b` are no names (RFC 5321 §2.3.5).
