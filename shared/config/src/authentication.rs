@@ -131,7 +131,7 @@ impl Authentication {
         );
         fields.set_some(&mut read.integrated, "integrated", integrated);
         fields.set(&mut read.ntlm, "ntlm", ntlm);
-        fields.set(&mut read.scram, "scram", scram);
+        fields.set(&mut read.scram, "scram", Reader::truth);
         fields.set(
             &mut read.default_domain,
             "default_domain",
@@ -174,19 +174,6 @@ fn integrated<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<bool> {
             node.span(),
             "integrated login (GSSAPI, SPNEGO)",
             "remove it, and let clients use basic inside TLS",
-        );
-    }
-    Some(wanted)
-}
-
-/// On is the default, and nothing is weaker without it: worth a warning where it was asked for, no more.
-fn scram<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<bool> {
-    let wanted = reader.truth(node)?;
-    if wanted {
-        reader.warn(
-            node.span(),
-            "this build does not offer SCRAM yet",
-            "nothing: clients use PLAIN or LOGIN inside TLS",
         );
     }
     Some(wanted)
