@@ -5,17 +5,19 @@
 //!     └────▶ no: one look-up for all who wait for this address ─▶ in turn, in 5 s ─▶ kept for its TTL
 //! ```
 //!
-//! A look-up that fails is an answer too: no names, for half a minute. Both the table and the look-ups under way are
-//! bounded, so that clients from many addresses cost no more than that.
+//! A look-up that fails is an answer too: no names, for half a minute. One that never got its turn is none, and the next
+//! client asks again. Both the table and the look-ups under way are bounded, and no network (IPv4 /24, IPv6 /48) has more
+//! than a few of the turns: whoever owns a silent reverse zone holds up its own clients only.
 //!
 //! Never: whether a name is wanted; the rules know that. A wait for one client that holds up another.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use postern_dns::{Error, Lookup, reverse};
+use postern_dns::{Lookup, reverse};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::timeout;
 
@@ -25,8 +27,9 @@ use crate::counters::{Counters, count};
 const DEADLINE: Duration = Duration::from_secs(5);
 /// As many addresses are kept; one takes about 200 bytes.
 const KEPT: usize = 10_000;
-/// As many look-ups at once.
+/// As many look-ups at once, and as many for one network.
 const TURNS: usize = 256;
+const TURNS_A_NETWORK: u32 = 8;
 /// How long "it has no name" holds.
 const NAMELESS: Duration = Duration::from_secs(300);
 /// How long a failure holds: short, since the server may be back.
@@ -39,6 +42,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 pub(crate) struct Names {
     table: Mutex<HashMap<IpAddr, Slot>>,
     turns: Semaphore,
+    /// Look-ups under way, by network.
+    networks: Mutex<HashMap<IpAddr, u32>>,
 }
 
 type Slot = Arc<OnceCell<Known>>;
@@ -52,6 +57,13 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    fn of(names: Vec<Box<str>>, ttl: Duration) -> Known {
+        Known {
+            names: names.into(),
+            until: Instant::now() + ttl,
+        }
+    }
+
     fn holds(&self) -> bool {
         Instant::now() < self.until
     }
@@ -63,6 +75,7 @@ impl Names {
         Names {
             table: Mutex::default(),
             turns: Semaphore::new(TURNS),
+            networks: Mutex::default(),
         }
     }
 
@@ -92,16 +105,42 @@ impl Names {
             let _turn = self.turns.acquire().await;
             reverse::confirm(lookup, client, DEADLINE).await
         };
-        let (names, ttl) = match timeout(DEADLINE, asked).await {
+        let asked = match self.enter(client) {
+            Some(_under_way) => timeout(DEADLINE, asked).await,
+            None => {
+                let names = failed(
+                    counters,
+                    client,
+                    "its network has as many look-ups under way as it may",
+                );
+                return Known::of(names, Duration::ZERO);
+            }
+        };
+        let (names, ttl) = match asked {
             Ok(Ok(confirmed)) if confirmed.names.is_empty() => (Vec::new(), NAMELESS),
             Ok(Ok(confirmed)) => (confirmed.names, confirmed.ttl.clamp(SHORTEST, LONGEST)),
-            Ok(Err(error)) => (failed(counters, client, Some(error)), FAILED),
-            Err(_) => (failed(counters, client, None), FAILED),
+            Ok(Err(error)) => (failed(counters, client, &error.to_string()), FAILED),
+            Err(_) => (
+                failed(counters, client, "no turn, or no answer, in time"),
+                FAILED,
+            ),
         };
-        Known {
-            names: names.into(),
-            until: Instant::now() + ttl,
+        Known::of(names, ttl)
+    }
+
+    /// Counts a look-up of the client's network, unless there are too many of it.
+    fn enter(&self, client: IpAddr) -> Option<UnderWay<'_>> {
+        let network = network(client);
+        let mut networks = lock(&self.networks);
+        let count = networks.entry(network).or_insert(0);
+        if *count >= TURNS_A_NETWORK {
+            return None;
         }
+        *count += 1;
+        Some(UnderWay {
+            names: self,
+            network,
+        })
     }
 
     /// The place of `client` in the table, an empty one if it is not there or no longer holds.
@@ -128,15 +167,44 @@ impl Names {
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<IpAddr, Slot>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 
-fn failed(counters: &Counters, client: IpAddr, error: Option<Error>) -> Vec<Box<str>> {
+/// One look-up under way; dropped, its network has room for another.
+struct UnderWay<'n> {
+    names: &'n Names,
+    network: IpAddr,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut networks = lock(&self.names.networks);
+        if let Entry::Occupied(mut count) = networks.entry(self.network) {
+            match *count.get() {
+                0 | 1 => drop(count.remove()),
+                more => *count.get_mut() = more - 1,
+            }
+        }
+    }
+}
+
+/// The network whose owner answers for the address: an IPv4 /24, an IPv6 /48.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4) & 0xffff_ff00).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & (u128::MAX << 80)).into(),
+    }
+}
+
+fn failed(counters: &Counters, client: IpAddr, reason: &str) -> Vec<Box<str>> {
     count(&counters.reverse_lookups_failed);
-    let reason = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
     tracing::debug!(%client, reason, "a reverse look-up failed");
     Vec::new()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

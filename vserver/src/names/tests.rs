@@ -77,3 +77,23 @@ fn the_table_is_bounded() {
     assert!(names.table().len() <= KEPT);
     assert!(names.at_hand(IpAddr::V4(24_999.into())).is_some());
 }
+
+/// Whoever answers for a network and is silent holds up that network only.
+#[test]
+fn no_network_takes_all_turns() {
+    let (names, counters, zone) = (Names::new(), Counters::default(), Zone::default());
+    let held: Vec<_> = (0..TURNS_A_NETWORK)
+        .map(|last| {
+            names
+                .enter(format!("2001:db8:7:{last}::1").parse().unwrap())
+                .unwrap()
+        })
+        .collect();
+    assert!(names.enter(ip("2001:db8:7:ffff::1")).is_none());
+    assert!(names.enter(ip("2001:db8:8::1")).is_some());
+    // Refused its turn, it has no names, and that is not kept.
+    assert!(run(names.of(&zone, &counters, ip("2001:db8:7::9"))).is_empty());
+    assert!(names.at_hand(ip("2001:db8:7::9")).is_none());
+    drop(held);
+    assert!(lock(&names.networks).is_empty());
+}
