@@ -184,8 +184,7 @@ impl Accounts {
         Ok(Checked::Unknown)
     }
 
-    /// The account that a name at login means, without its password. Dovecot is not asked: a name that nobody else has
-    /// may be one of its accounts, and is taken for one.
+    /// The account that a name at login means, without its password. Dovecot is not asked: it answers to passwords only.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<LoggedIn>, Unavailable> {
         let whole = self.completed(name);
         for source in &self.sources {
@@ -203,19 +202,23 @@ impl Accounts {
                 return Ok(found);
             }
         }
-        let dovecot = |source: &Source| matches!(source, Source::Dovecot(_));
-        let named = whole.unwrap_or_else(|| name.to_owned());
-        Ok(self
-            .sources
-            .iter()
-            .any(dovecot)
-            .then(|| LoggedIn::of_dovecot(named)))
+        Ok(None)
     }
 
-    /// The SCRAM keys of an account in a file, if it has any that can be read.
-    pub(crate) fn scram_keys(&self, name: &str) -> Option<ScramKeys> {
+    /// What a name would be if it were an account of Dovecot's: for explanations, never for a login.
+    pub(crate) fn if_dovecots(&self, name: &str) -> Option<LoggedIn> {
+        let dovecot = |source: &Source| matches!(source, Source::Dovecot(_));
+        let named = self.completed(name).unwrap_or_else(|| name.to_owned());
+        let asked = self.sources.iter().any(dovecot);
+        asked.then(|| LoggedIn::of_dovecot(named))
+    }
+
+    /// The SCRAM keys of an account in a file, if it has any that can be read, and the account. Keys are a file's alone,
+    /// so a name means the file's account here, whatever a directory before it would say.
+    pub(crate) fn scram_keys(&self, name: &str) -> Option<(ScramKeys, LoggedIn)> {
         let account = find_account(self.files(), name, &self.default_domain)?;
-        account.scram.as_ref()?.parse().ok()
+        let keys = account.scram.as_ref()?.parse().ok()?;
+        Some((keys, LoggedIn::of(account)))
     }
 
     /// Whether any account can use SCRAM.

@@ -2,6 +2,9 @@
 //!
 //! Every attempt leaves one line in the audit log: address, mechanism, account, outcome and why; never a password.
 //!
+//! What a guess was is known of PLAIN and LOGIN: a password counts once however often it is sent. SCRAM shows nothing of it,
+//! and each wrong proof counts.
+//!
 //! A refusal is answered at set times after the attempt began, later with each one in the session: it takes a guesser's time,
 //! and tells nothing by its own.
 //!
@@ -47,6 +50,8 @@ pub(crate) struct Guesses {
 #[derive(Default)]
 pub(crate) struct Walk {
     exchange: Option<Box<Exchange>>,
+    /// Whose keys the exchange goes by.
+    keyed: Option<LoggedIn>,
     /// Attempts refused so far.
     refused: u32,
 }
@@ -97,7 +102,7 @@ enum Turn {
 impl Walk {
     /// Drops a half-done exchange.
     pub(crate) fn abandon(&mut self) {
-        self.exchange = None;
+        (self.exchange, self.keyed) = (None, None);
     }
 
     /// Answers one step. The account, once the exchange has succeeded.
@@ -117,7 +122,7 @@ impl Walk {
                 None
             }
             Turn::End(end) => {
-                self.exchange = None;
+                self.abandon();
                 self.end(attempt, mechanism, begun, end, ask).await
             }
         }
@@ -155,7 +160,10 @@ impl Walk {
                 }
                 Step::Want(Want::ScramKeys { authzid, name }) => {
                     match attempt.keys(authzid.as_deref(), &name) {
-                        Ok(keys) => exchange.give_keys(keys),
+                        Ok((keys, account)) => {
+                            self.keyed = account;
+                            exchange.give_keys(keys)
+                        }
                         Err(end) => return Turn::End(end),
                     }
                 }
@@ -170,7 +178,11 @@ impl Walk {
                 Step::Want(_) => {
                     return Turn::End(attempt.refused(exchange.name(), NO_SOURCE, None));
                 }
-                Step::Done(identity) => return Turn::End(attempt.account(&identity.name).await),
+                Step::Done(identity) => {
+                    let account = self.keyed.take();
+                    let unkeyed = || attempt.refused(Some(&identity.name), NO_SOURCE, None);
+                    return Turn::End(account.map_or_else(unkeyed, End::Account));
+                }
                 Step::Refused(why) => {
                     // The proof of another password looks like that of the same one: each counts.
                     let guess =
@@ -250,28 +262,21 @@ impl Attempt<'_> {
     }
 
     /// The keys of an account, made-up ones where it has none: the exchange then ends like one with a wrong password.
-    fn keys(&self, authzid: Option<&str>, name: &str) -> Result<ScramKeys, End> {
+    fn keys(
+        &self,
+        authzid: Option<&str>,
+        name: &str,
+    ) -> Result<(ScramKeys, Option<LoggedIn>), End> {
         if authzid.is_some_and(|other| !other.eq_ignore_ascii_case(name)) {
             return Err(self.refused(Some(name), OTHER, None));
         }
         if self.is_locked_out(name) {
             return Err(self.refused(Some(name), LOCKED, None));
         }
-        let keys = self.generation.accounts.scram_keys(name);
-        Ok(keys.unwrap_or_else(|| ScramKeys::invented(&self.server.secret, name)))
-    }
-
-    /// The account of somebody who has proved to be it.
-    async fn account(&self, name: &str) -> End {
-        match self.generation.accounts.find(name).await {
-            Ok(Some(found)) => End::Account(found),
-            Ok(None) => self.refused(Some(name), "the account is not known here", None),
-            Err(unavailable) => End::Unavailable {
-                name: name.to_owned(),
-                why: unavailable.to_string(),
-                guess: None,
-            },
-        }
+        Ok(match self.generation.accounts.scram_keys(name) {
+            Some((keys, account)) => (keys, Some(account)),
+            None => (ScramKeys::invented(&self.server.secret, name), None),
+        })
     }
 
     async fn check(&self, authzid: Option<&str>, authcid: String, password: Secret) -> End {
