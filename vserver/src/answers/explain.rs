@@ -15,7 +15,7 @@ use postern_policy::facts::Facts;
 use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::task::spawn_blocking;
 
-use crate::accounts::LoggedIn;
+use crate::accounts::{Accounts, LoggedIn, Unavailable};
 use crate::door::Phase;
 use crate::generation::Generation;
 use crate::server::Server;
@@ -25,12 +25,8 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
     let generation = server.generation.load_full();
     let hosts = generation.hosts.load_full();
     let login = case.login.as_deref();
-    let account = match login {
-        Some(name) => generation.accounts.find(name).await,
-        None => Ok(None),
-    };
-    let account = match account {
-        Ok(account) => account,
+    let (account, is_assumed) = match who(&generation.accounts, login).await {
+        Ok(found) => found,
         Err(unavailable) => {
             return Answer::Unknown {
                 reason: unavailable.to_string(),
@@ -61,6 +57,11 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
     }
     match explained {
         Ok(mut explanation) => {
+            if is_assumed && account.is_some() {
+                let note =
+                    "Dovecot tells nobody without the password: it is taken to have this account";
+                explanation.notes.push(note.to_owned());
+            }
             if server.door.phase() != Phase::Open {
                 let note = "the server is paused or stopping: new connections hear 421 4.3.2";
                 explanation.notes.push(note.to_owned());
@@ -70,6 +71,20 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
         Err(unfinished) => Answer::Unknown {
             reason: unfinished.to_string(),
         },
+    }
+}
+
+/// The account of a name, and whether that is only assumed.
+async fn who(
+    accounts: &Accounts,
+    login: Option<&str>,
+) -> Result<(Option<LoggedIn>, bool), Unavailable> {
+    let Some(name) = login else {
+        return Ok((None, false));
+    };
+    match accounts.find(name).await? {
+        Some(found) => Ok((Some(found), false)),
+        None => Ok((accounts.if_dovecots(name), true)),
     }
 }
 

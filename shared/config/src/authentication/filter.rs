@@ -363,6 +363,13 @@ mod tests {
         assert!(LdapFilter::parse(&deep).is_err());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_does_harm(text in "[(&|!)a:=*~<> \\\\{name}é2]{0,40}") {
+            let _ = LdapFilter::parse(&text);
+        }
+    }
+
     #[test]
     fn a_name_is_a_value_whatever_stands_in_it() {
         let Ok(LdapFilter::Compare(_, _, value)) = LdapFilter::parse("(mail=<{name}>)") else {
