@@ -17,6 +17,7 @@ use postern_hosting::{Finding, Hosting, Place, Severity};
 
 use crate::connection::entry_misfit;
 use crate::load::Definition;
+use crate::reader::not_shown;
 use crate::settings::Section;
 use crate::values::{Misfit, clip};
 use crate::whole;
@@ -236,9 +237,9 @@ fn cut_short(path: &Path, findings: &mut Vec<Finding>) {
     if let Some(more) = findings.len().checked_sub(MOST).filter(|&more| more > 0) {
         // Errors stay: a warning must not hide what keeps the server from starting.
         findings.sort_by_key(|finding| finding.severity);
+        let gravest = findings[MOST].severity;
         findings.truncate(MOST);
-        let what = format!("{more} more findings are not shown");
-        findings.push(Finding::error(path, what, "mend those above first"));
+        findings.push(not_shown(path, more, gravest));
     }
 }
 

@@ -27,8 +27,9 @@ pub(crate) struct Reader<'t> {
     text: &'t str,
     path: &'t Path,
     findings: Vec<Finding>,
-    /// Findings beyond the bound.
+    /// Findings beyond the bound: how many, and the gravest.
     unsaid: usize,
+    gravest_unsaid: Severity,
     line_starts: Vec<usize>,
     /// Where each setting that was written stands: its value.
     written: HashMap<(Section, &'static str), Range<usize>>,
@@ -54,6 +55,7 @@ impl<'t> Reader<'t> {
             path,
             findings: Vec::new(),
             unsaid: 0,
+            gravest_unsaid: Severity::Note,
             line_starts,
             written: HashMap::new(),
             sections: HashMap::new(),
@@ -87,8 +89,7 @@ impl<'t> Reader<'t> {
                 .map_or((0, 0), |place| (place.start, place.end))
         });
         if self.unsaid > 0 {
-            let what = format!("{} more findings are not shown", self.unsaid);
-            let more = Finding::error(self.path, what, "mend those above first");
+            let more = not_shown(self.path, self.unsaid, self.gravest_unsaid);
             self.findings.push(more);
         }
         self.findings
@@ -143,12 +144,21 @@ impl<'t> Reader<'t> {
         sites
     }
 
-    /// Takes over a finding made elsewhere.
-    pub(crate) fn add(&mut self, finding: Finding) {
-        match self.findings.len() < Self::MOST {
-            true => self.findings.push(finding),
-            false => self.unsaid += 1,
+    /// Takes over a finding. Beyond the bound an error takes the place of something less grave: what keeps the server from
+    /// starting is said.
+    pub(crate) fn add(&mut self, mut finding: Finding) {
+        if self.findings.len() < Self::MOST {
+            self.findings.push(finding);
+            return;
         }
+        let mut lesser = self.findings.iter_mut().rev();
+        if finding.severity == Severity::Error
+            && let Some(lesser) = lesser.find(|one| one.severity != Severity::Error)
+        {
+            std::mem::swap(lesser, &mut finding);
+        }
+        self.unsaid += 1;
+        self.gravest_unsaid = self.gravest_unsaid.min(finding.severity);
     }
 
     /// The line a byte is in, 1-based.
@@ -209,16 +219,18 @@ impl<'t> Reader<'t> {
         what: String,
         remedy: String,
     ) {
-        if self.findings.len() >= Self::MOST {
-            self.unsaid += 1;
-            return;
-        }
         let finding = Finding::error(self.path, what, remedy).with_severity(severity);
         self.add(match span {
             Some(span) => finding.at(Place::of(self.text, span)),
             None => finding,
         });
     }
+}
+
+/// So many are left out; as grave as the gravest of them, as if that had been said.
+pub(crate) fn not_shown(path: &Path, count: usize, gravest: Severity) -> Finding {
+    let what = format!("{count} more findings are not shown");
+    Finding::error(path, what, "mend those above first").with_severity(gravest)
 }
 
 /// What to write where the text is no TOML, for the slips that are made most.

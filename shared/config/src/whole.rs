@@ -191,16 +191,19 @@ impl Guard<'_> {
             let finding = self.everyone(what);
             findings.push(sites.at_entry(&sites.relay, index, entry, finding));
         }
-        for (index, entry) in relay.list.iter().enumerate() {
-            let EntryKind::Domain(name) = &entry.kind else {
-                continue;
-            };
-            if is_registry(name) {
-                let what = format!("strangers may have names below {name}, and would relay");
-                let finding =
-                    self.finding(Severity::Warning, what, "write the domains that are yours");
-                findings.push(sites.at_entry(&sites.relay, index, entry, finding));
-            }
+        let registries =
+            relay
+                .list
+                .iter()
+                .enumerate()
+                .filter_map(|(index, entry)| match &entry.kind {
+                    EntryKind::Domain(name) if is_registry(name) => Some((index, entry, name)),
+                    _ => None,
+                });
+        for (index, entry, name) in registries.take(MOST) {
+            let what = format!("strangers may have names below {name}, and would relay");
+            let finding = self.finding(Severity::Warning, what, "write the domains that are yours");
+            findings.push(sites.at_entry(&sites.relay, index, entry, finding));
         }
     }
 

@@ -91,3 +91,36 @@ fn a_flood_of_mistakes_is_cut_short() {
         .sum();
     assert!(told < 32 << 10, "must fit a packet of 64 KiB: {told}");
 }
+
+/// A summary is as grave as what it stands for: many warnings refuse nothing, and an error behind them is said.
+#[test]
+fn a_flood_of_warnings_refuses_nothing() {
+    let head = "[general]\nfqdn = \"mx1.example.com\"\nlisten = [\"127.0.0.1:25\"]\n";
+    let names = |count: usize| {
+        let name = |number: usize| {
+            let letter = |at: usize| char::from(b'a' + u8::try_from(at % 26).unwrap());
+            format!("\"{}{}x\"", letter(number / 26), letter(number))
+        };
+        (0..count).map(name).collect::<Vec<_>>().join(", ")
+    };
+    let warned = format!("{head}[access.relay]\ndomains = [{}]\n", names(80));
+    let (definition, findings) = load(&warned, Path::new("mx1.toml"));
+    assert_eq!(findings.len(), 51);
+    let last = findings.last().unwrap();
+    assert!(last.what.contains("31 more findings"), "{last}");
+    assert_eq!(last.severity, Severity::Warning);
+    assert!(definition.is_some());
+    let wrong =
+        format!("{warned}[messages]\nmax_message_size = \"1 MB\"\nmax_session_size = \"64 KiB\"\n");
+    let (definition, findings) = load(&wrong, Path::new("mx1.toml"));
+    assert!(definition.is_none());
+    let errors = findings
+        .iter()
+        .filter(|one| one.severity == Severity::Error);
+    assert!(
+        errors
+            .clone()
+            .any(|one| one.what.contains("max_session_size"))
+    );
+    assert_eq!(errors.count(), 1);
+}

@@ -162,3 +162,33 @@ fn a_file_that_may_be_cut_off_is_refused() {
             .contains("longer than 64 MiB")
     );
 }
+
+#[test]
+fn many_warnings_are_cut_short_and_stay_warnings() {
+    let text = "[access.relay]\nlist = [\"file a\"]\n";
+    let country = |at: usize| {
+        let letter = |at: usize| char::from(b'a' + u8::try_from(at % 26).unwrap());
+        format!("domain co.{}{}\n", letter(at / 26), letter(at))
+    };
+    let mut entries: String = (0..60).map(country).collect();
+    entries.push_str(
+        &(0..60)
+            .map(|at| format!("{}.0.0.0/8\n", at + 20))
+            .collect::<String>(),
+    );
+    let (_, findings) = read(text, &[("a", &entries)]);
+    let registries = findings
+        .iter()
+        .filter(|one| one.what.starts_with("strangers may"));
+    assert_eq!(registries.count(), 20);
+    let path = Path::new("mx1.toml");
+    let warning = Finding::error(path, "w", "r").with_severity(Severity::Warning);
+    let mut many = vec![warning; 70];
+    cut_short(path, &mut many);
+    assert_eq!(many.len(), 51);
+    assert_eq!(many[50].severity, Severity::Warning);
+    many.extend(vec![Finding::error(path, "e", "r"); 60]);
+    cut_short(path, &mut many);
+    assert!(many.iter().all(|one| one.severity == Severity::Error));
+    assert_eq!(many[50].what, "61 more findings are not shown");
+}
