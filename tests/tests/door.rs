@@ -234,6 +234,22 @@ fn early_talkers_and_strangers_are_turned_away() -> Outcome {
     Ok(())
 }
 
+/// Without holding the worker: a stranger's greeting waits for those who do not wait for it.
+#[test]
+fn a_stranger_who_speaks_at_once_is_heard() -> Outcome {
+    let (stage, address) = gate(|_, d| d.relay("list", "[]"))?;
+    for _ in 0..10 {
+        let said = early(address, b"EHLO x\r\n")?;
+        assert!(
+            said.starts_with("554 5.5.1 Wait for the greeting"),
+            "{said}"
+        );
+    }
+    assert_eq!(count(&stage, "early_talkers")?, 10);
+    assert!(Wire::connect(address)?.greeting.starts_with("220"));
+    Ok(())
+}
+
 #[test]
 fn errors_are_slowed_from_the_fifth_on() -> Outcome {
     let (_stage, address) = gate(|_, d| d)?;
@@ -388,5 +404,35 @@ fn hosts_follow_their_name() -> Outcome {
     })?;
     assert!(relays(3)?);
     dns.wake()?;
+    Ok(())
+}
+
+/// A hundred hosts that nobody can look up hold a reload up for five seconds, not for five each; and nobody's mail.
+#[test]
+fn a_dead_name_server_does_not_hold_a_reload_up() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let dns = Dns::start(folder.path(), "scanner A 127.0.0.2\n")?;
+    let (stage, address) = gate(|stage, d| {
+        let hosts: String = (0..400)
+            .map(|number| format!("host h{number}.example.test\n"))
+            .collect();
+        let list = stage.path("etc/hosts.txt");
+        std::fs::write(&list, format!("host scanner.example.test\n{hosts}"))
+            .map(|()| d.relay("list", format!("[\"file {}\"]", list.display())))
+            .unwrap_or_else(|error| panic!("{error}"))
+            .delivery("external_dns", format!("[\"{}\"]", dns.resolver))
+    })?;
+    dns.freeze()?;
+    let begun = Instant::now();
+    stage.obey(&Request::Reload {
+        server: server("gate")?,
+    })?;
+    let took = begun.elapsed();
+    let mut wire = Wire::from(SocketAddr::from(([127, 0, 0, 2], 0)), address)?;
+    wire.expect("250", "EHLO x")?;
+    wire.expect("250", "MAIL FROM:<a@client.test>")?;
+    wire.expect("250", "RCPT TO:<b@far.test>")?;
+    dns.wake()?;
+    assert!(took < Duration::from_secs(15), "{took:?}");
     Ok(())
 }

@@ -66,6 +66,12 @@ impl RelayRule {
         self.run(question, &mut trail).with_trail(trail)
     }
 
+    /// Whether the list alone lets this client relay: one of the administrator's own machines, that is.
+    pub fn lists(&self, client: IpAddr, facts: &NameFacts<'_>) -> bool {
+        let listed = self.list.find(client, facts).is_some();
+        listed == (self.mode == Mode::Only)
+    }
+
     /// Whether the client's names could change the answer: asked before a reverse look-up is made.
     pub fn needs_names(&self, question: &RelayQuestion<'_>, hosts: &ResolvedHosts) -> bool {
         self.list.needs_names(question.client, hosts)

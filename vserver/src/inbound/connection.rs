@@ -43,6 +43,8 @@ use crate::server::{Counted, Server, unix_ms};
 const HANDSHAKE: Duration = Duration::from_secs(60);
 /// How long a client may take to read a reply.
 const WRITE: Duration = Duration::from_secs(300);
+/// A client that speaks at once is heard within this; it is far less than a round trip to most strangers.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Replies to bad recipients are held this long, from the fifth on.
 const TARPIT: Duration = Duration::from_secs(1);
 const TARPIT_FROM: u32 = 5;
@@ -114,7 +116,7 @@ impl Connection {
             }
         }
         let mut session = Session::new(settings, Instant::now());
-        wire.receive_early(&mut session);
+        wire.receive_early(&mut session, self.pause()).await;
         session.greet(Instant::now());
         while let Ok(Ended::StartTls) = self.converse(&mut session, &mut wire).await {
             self.forget();
@@ -126,6 +128,20 @@ impl Connection {
         }
         self.tell_of_stranger(&session);
         wire.shut().await;
+    }
+
+    /// How long a stranger's greeting waits for those who do not wait for it. Neither the administrator's own machines nor
+    /// people who log in are kept waiting.
+    fn pause(&self) -> Option<Duration> {
+        let hosts = self.generation.hosts.load();
+        let facts = NameFacts {
+            client: &[],
+            hosts: &hosts.resolved,
+        };
+        let policy = &self.generation.policy;
+        let stranger =
+            policy.definition.authentication.anonymous && !policy.relay.lists(self.client, &facts);
+        stranger.then_some(PAUSE)
     }
 
     fn tell_of_stranger(&self, session: &Session) {

@@ -9,13 +9,14 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use postern_smtp::Session;
 use postern_tls::ServerStream;
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// Large enough that a big message costs few reads; one per thread, so its size hardly matters.
 const SCRATCH: usize = 64 * 1024;
@@ -33,9 +34,13 @@ pub(crate) enum Wire {
 }
 
 impl Wire {
-    /// Takes what came before the greeting, without waiting: one call of the system, most often for nothing.
-    pub(crate) fn receive_early(&self, session: &mut Session) {
+    /// Takes what comes before the greeting, for as long as `pause`. Without one it does not wait: one call of the system,
+    /// most often for nothing.
+    pub(crate) async fn receive_early(&self, session: &mut Session, pause: Option<Duration>) {
         let Wire::Plain(stream) = self else { return };
+        if let Some(pause) = pause {
+            let _ = timeout(pause, stream.readable()).await;
+        }
         BUFFER.with_borrow_mut(|scratch| {
             let flags = RecvFlags::DONTWAIT;
             if let Ok((count, _)) = rustix::net::recv(stream, &mut scratch[..], flags)
