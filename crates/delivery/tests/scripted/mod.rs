@@ -1,5 +1,11 @@
 //! A peer that plays a part, and a feed that remembers what became of its messages.
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
