@@ -5,8 +5,8 @@
 //! text <LF>.<LF> MAIL FROM:<…> RCPT TO:<…@postern-verify.invalid>     … wait: no answer may come
 //! close, without the real end of data
 //! ```
-//! A good server is still in the message, and throws it away when the connection closes (RFC 5321 §4.1.1.4): no mail is left
-//! behind. A bad one has taken the false end for a real one; then the message went to the stated recipient, and what was
+//! A good server is still in the message, and throws it away when the connection closes (RFC 5321 §4.1.1.10): no mail is
+//! left behind. A bad one has taken the false end for a real one; then the message went to the stated recipient, and what was
 //! smuggled names a recipient that cannot exist. A refusal that closes the connection is good too.
 //!
 //! Never: a real end of data; a recipient that was not stated.
