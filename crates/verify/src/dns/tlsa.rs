@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | yes | yes | found |
 //! | yes | no | contradictory: senders that use DANE do not deliver |
-//! | none | | missing; a note where the zone is not signed |
+//! | none | | a note, with what to publish where the zone is signed: nothing depends on it |
 //! | without DNSSEC | | a note: nobody may use them |
 //!
 //! Never: a connection to the server; the files of its definition are compared.
@@ -47,7 +47,7 @@ fn absent<A: Ask>(desk: &Desk<'_, A>, vouched: bool, publish: Vec<String>) -> Ro
     if vouched {
         let remark =
             "the zone is signed, so TLSA would keep senders from a forged server (RFC 7672)";
-        return desk.row("TLSA", Grade::Missing, remark).with(publish);
+        return desk.row("TLSA", Grade::Note, remark).with(publish);
     }
     let remark = "there is none; it is of use only where DNSSEC signs the zone, and the resolver vouches for nothing here";
     desk.row("TLSA", Grade::Note, remark)
