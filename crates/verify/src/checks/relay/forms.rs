@@ -67,7 +67,7 @@ const ARTICLE: [(&str, &str, &str); 7] = [
 ];
 
 /// Recipient, what it is.
-const CLASSIC: [(&str, &str); 27] = [
+const CLASSIC: [(&str, &str); 28] = [
     ("{N}@{F}", "without brackets"),
     ("<{N}@{UF}>", "in capitals"),
     ("<{N}@{F}.>", "trailing dot"),
@@ -94,6 +94,7 @@ const CLASSIC: [(&str, &str); 27] = [
     ("<{N}@[192.0.2.1]>", "foreign address"),
     ("<{N}@[IPv6:2001:db8::1]>", "foreign IPv6 address"),
     ("<{N}\u{ff20}{F}>", "full-width @"),
+    ("<{N}\u{ff20}{F}@{L}>", "full-width @ at the local domain"),
     ("<{N}@{X}>", "look-alike of the local domain"),
 ];
 
@@ -165,7 +166,7 @@ mod tests {
     #[test]
     fn every_probe_is_filled_in_and_leads_to_nowhere() {
         let probes = all(Some("example.com"), "192.0.2.25".parse().unwrap());
-        assert_eq!(probes.len(), 35);
+        assert_eq!(probes.len(), 36);
         for probe in &probes {
             let (sender, recipient) = probe.written().unwrap();
             assert!(
