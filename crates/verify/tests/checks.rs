@@ -108,6 +108,7 @@ fn fails(manners: Manners, expected: Expected, check: Check, wanted: &[&str]) {
     }
 }
 
+/// One that requires TLS refuses RSET before it: that is no fault (RFC 3207 §4).
 #[test]
 fn a_server_that_keeps_the_rules_has_no_failed_line() {
     let required = Manners {
@@ -308,6 +309,17 @@ fn a_channel_that_is_no_channel_is_found() {
         required(),
         Check::Channel,
         &["commands before STARTTLS are refused"],
+    );
+    let mute = Manners {
+        require: true,
+        refuses_noop: true,
+        ..polite()
+    };
+    fails(
+        mute,
+        required(),
+        Check::Channel,
+        &["EHLO and NOOP work before STARTTLS"],
     );
     let none = Manners {
         starttls: false,

@@ -26,6 +26,8 @@ pub struct Manners {
     pub starttls: bool,
     pub implicit: bool,
     pub require: bool,
+    /// Where TLS is required, NOOP is refused in clear too.
+    pub refuses_noop: bool,
     /// AUTH is offered and looked at in clear.
     pub auth_in_clear: bool,
     /// AUTH is looked at in clear, but not offered.
@@ -66,6 +68,7 @@ impl Default for Manners {
             starttls: true,
             implicit: false,
             require: false,
+            refuses_noop: false,
             auth_in_clear: false,
             auth_secretly: false,
             any_password: false,
@@ -310,8 +313,8 @@ impl Session {
                     self.say("500 5.5.2 too long").await?
                 }
                 "EHLO" => self.hello().await?,
-                "NOOP" => self.say("250 2.0.0 OK").await?,
-                "RSET" => {
+                "NOOP" if !(shut && self.manners.refuses_noop) => self.say("250 2.0.0 OK").await?,
+                "RSET" if !shut => {
                     (self.mail, self.recipients) = (false, 0);
                     self.say("250 2.0.0 OK").await?;
                 }
