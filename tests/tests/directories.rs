@@ -422,7 +422,7 @@ fn a_directory_that_hangs_holds_up_nobody_else() -> Outcome {
         for one in hanging {
             let heard = one.join().map_err(|_| "the client panicked")??;
             assert_eq!(heard.login, LATER);
-            assert!(heard.seconds < 16.0, "{heard:?}");
+            assert!(heard.seconds < 20.0, "{heard:?}");
         }
         Ok(())
     })?;
