@@ -355,8 +355,8 @@ login
   - may no longer log in: bob
   - may no longer send, logged in: bob
 tls
-  ~ tls.min_version: 1.2 → 1.3
-  ~ tls.require: false → true
+  - TLS 1.2 may no longer be spoken (tls.min_version: 1.2 → 1.3)
+  - clients without TLS may no longer send (tls.require: false → true)
 domain
   + example.test is local (lmtp:[127.0.0.1]:24)
 limit

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | address | identities, and how TLS is spoken there |
 //! | connection, relay | the addresses that may, as sets; names as they are written; domains |
-//! | login | accounts: there or not, what they may; the settings |
+//! | login | accounts: there or not, what they may; directories, and how they are asked; the settings |
 //! | tls | what is required; certificates |
 //! | domain | local domains, their recipients and aliases |
 //! | limit, setting | as they are in force |
@@ -14,6 +14,7 @@
 //! Never: a file, a look-up; both sides are facts.
 
 mod people;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,6 +122,7 @@ pub fn diff(old: &Facts, new: &Facts) -> Vec<Change> {
     changes.accounts(&old.accounts, &new.accounts);
     changes.certificates(&old.certificates, &new.certificates);
     changes.domains(&old.domains, &new.domains);
+    changes.directories(&old.directories, &new.directories);
     changes.settings(&old.access, &new.access);
     changes.settings(&old.limits, &new.limits);
     changes.settings(&old.others, &new.others);
@@ -219,20 +221,26 @@ impl Changes {
             self.add(subject, Effect::Changed, what, []);
         }
         let (before, after) = (permitted(old), permitted(new));
-        let shown = |networks: &Networks| networks.cover().map(address).collect::<Vec<String>>();
-        self.some(
-            subject,
-            Effect::Gained,
-            words[0],
-            shown(&after.without(&before)),
-        );
-        self.some(
-            subject,
-            Effect::Lost,
-            words[1],
-            shown(&before.without(&after)),
-        );
+        self.addresses(subject, Effect::Gained, words[0], &after.without(&before));
+        self.addresses(subject, Effect::Lost, words[1], &before.without(&after));
         self.by_name(subject, words, old, new);
+    }
+
+    /// Told by those it is about, or by those it is not about if they are fewer.
+    fn addresses(&mut self, subject: Subject, effect: Effect, what: &str, who: &Networks) {
+        let others = who.complement();
+        let count = |networks: &Networks| networks.cover().count();
+        match (count(who), count(&others)) {
+            (0, _) => {}
+            (_, 0) => self.add(subject, effect, format!("everybody {what}"), []),
+            (these, those) if these <= those => {
+                self.add(subject, effect, what, who.cover().map(address));
+            }
+            _ => {
+                let what = format!("everybody but these {what}");
+                self.add(subject, effect, what, others.cover().map(address));
+            }
+        }
     }
 
     /// Names are not addresses: an entry is told as it is written.
@@ -294,37 +302,6 @@ impl Changes {
             }
         }
     }
-
-    fn settings(&mut self, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) {
-        for (name, after) in new {
-            let before = old.get(name).map_or("unknown", String::as_str);
-            if before == after {
-                continue;
-            }
-            let subject = match name.split('.').next() {
-                _ if name == "authentication.relay" => Subject::Relay,
-                Some("tls") => Subject::Tls,
-                Some("authentication") => Subject::Login,
-                Some("relay") => Subject::Relay,
-                _ if is_limit(name) => Subject::Limit,
-                _ => Subject::Setting,
-            };
-            let empty = |text: &str| {
-                if text.is_empty() {
-                    "\"\"".to_owned()
-                } else {
-                    text.to_owned()
-                }
-            };
-            let what = format!("{name}: {} → {}", empty(before), empty(after));
-            self.add(subject, Effect::Changed, what, []);
-        }
-    }
-}
-
-fn is_limit(name: &str) -> bool {
-    let (_, last) = name.split_once('.').unwrap_or_default();
-    last.starts_with("max_") || last.ends_with("_rate") || last.ends_with("_timeout")
 }
 
 fn permitted(facts: &ListFacts) -> Networks {

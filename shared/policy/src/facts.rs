@@ -2,15 +2,16 @@
 //!
 //! Never: a password, or a hash that one could be guessed from; a certificate's key.
 
-use std::collections::hash_map::DefaultHasher;
+mod directories;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use postern_access::{Found, List, Matched, Mode};
-use postern_config::{Account, AccountSource, Definition, LdapServer, MinVersion, RatePair};
+use postern_config::{Account, AccountSource, Definition, MinVersion, RatePair};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::accounts::login_of;
 use crate::build::Policy;
@@ -29,6 +30,9 @@ pub struct Facts {
     pub relay_domains: BTreeSet<String>,
     /// Who may log in.
     pub accounts: BTreeMap<String, AccountFacts>,
+    /// Directories by servers and base, and how each is asked, by setting.
+    #[serde(default)]
+    pub directories: BTreeMap<String, BTreeMap<String, String>>,
     /// The local domains.
     pub domains: BTreeMap<String, DomainFacts>,
     /// Certificates by path, and a number that changes when the file does; `None`: it could not be read.
@@ -63,7 +67,10 @@ pub struct AccountFacts {
     pub addresses: BTreeSet<String>,
     /// Its groups.
     pub groups: BTreeSet<String>,
-    /// A number that changes when the password does.
+    /// Whether it has keys for SCRAM.
+    #[serde(default)]
+    pub scram: bool,
+    /// A number that changes when the password does: see [`mark`].
     pub password: u64,
 }
 
@@ -101,6 +108,7 @@ impl Facts {
                 .map(|(name, _)| name.clone())
                 .collect(),
             accounts: known,
+            directories: directories::facts(definition),
             domains: domains(policy),
             certificates: policy.certificates.clone(),
             access: access(definition),
@@ -110,11 +118,14 @@ impl Facts {
     }
 }
 
-/// A number that differs where the bytes differ. It is the same in every process, and leads back to nothing.
+/// A number that differs where the bytes differ, and leads back to nothing: the first 64 bits of their SHA-256. It is the
+/// same in every process and every release, for a worker may be older than the command that asks it.
 pub(crate) fn mark(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
+    let digest = Sha256::digest(bytes);
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |mark, byte| mark << 8 | u64::from(*byte))
 }
 
 fn identities(definition: &Definition) -> BTreeMap<String, String> {
@@ -150,6 +161,7 @@ fn account_facts(policy: &Policy, account: &Account) -> AccountFacts {
         relays: policy.relay.authenticated && policy.relay.granted.allow(&login),
         addresses: account.addresses.iter().cloned().collect(),
         groups: account.groups.iter().cloned().collect(),
+        scram: account.scram.is_some(),
         password: mark(account.password.as_bytes()),
     }
 }
@@ -200,6 +212,7 @@ fn access(definition: &Definition) -> BTreeMap<String, String> {
             "authentication.basic_requires_tls",
             authentication.basic_requires_tls.to_string(),
         ),
+        ("authentication.scram", authentication.scram.to_string()),
         (
             "authentication.default_domain",
             authentication.default_domain.clone(),
@@ -225,16 +238,12 @@ fn access(definition: &Definition) -> BTreeMap<String, String> {
     ])
 }
 
-/// Where accounts come from; those of files are compared one by one.
+/// Where accounts come from; those of files are compared one by one, and how directories are asked beside.
 fn sources(definition: &Definition) -> String {
     let all = definition.authentication.accounts.iter();
     let all = all.map(|source| match source {
         AccountSource::File { path } => format!("file {}", path.display()),
-        AccountSource::Ldap(ldap) => {
-            let server = |server: &LdapServer| format!("{}:{}", server.host, server.port);
-            let servers: Vec<String> = ldap.servers.iter().map(server).collect();
-            format!("ldap {} below {}", servers.join(" "), ldap.base)
-        }
+        AccountSource::Ldap(ldap) => directories::name(ldap),
         AccountSource::Windows => "windows".to_owned(),
         AccountSource::Gssapi => "gssapi".to_owned(),
         AccountSource::Dovecot { path } => format!("dovecot {}", path.display()),
@@ -330,5 +339,17 @@ fn rate(pair: Option<RatePair>) -> String {
     match pair {
         None => "none".to_owned(),
         Some(both) => both.into_iter().flatten().collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Facts of an older worker are compared with those of this command: the number may never change.
+    #[test]
+    fn a_mark_is_the_same_in_every_release() {
+        assert_eq!(mark(b""), 0xe3b0_c442_98fc_1c14);
+        assert_eq!(mark(b"abc"), 0xba78_16bf_8f01_cfea);
     }
 }

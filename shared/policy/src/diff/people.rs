@@ -34,6 +34,9 @@ impl Changes {
             &able(old, relays),
             &able(new, relays),
         );
+        let keyed: fn(&AccountFacts) -> bool = |account| account.scram;
+        let scram = ["have keys for SCRAM", "no longer have keys for SCRAM"];
+        self.names(subject, scram, &able(old, keyed), &able(new, keyed));
         self.account_details(old, new);
     }
 
