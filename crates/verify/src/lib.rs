@@ -16,6 +16,7 @@ mod report;
 
 mod verify;
 
+mod away;
 mod checks;
 mod inspection;
 

@@ -6,6 +6,9 @@
 #[path = "checks/server.rs"]
 mod server;
 
+#[path = "checks/doubts.rs"]
+mod doubts;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

@@ -23,6 +23,8 @@ pub struct Manners {
     pub help: &'static str,
     /// Addresses that are not greeted.
     pub excluded: Option<IpAddr>,
+    /// What they are told in clear; nothing where it is empty.
+    pub turned_away: &'static str,
     pub starttls: bool,
     pub implicit: bool,
     pub require: bool,
@@ -65,6 +67,7 @@ impl Default for Manners {
             greeting: "220 mx.example.test ESMTP",
             help: "214 2.0.0 see RFC 5321",
             excluded: None,
+            turned_away: "554 5.7.1 not you\r\n",
             starttls: true,
             implicit: false,
             require: false,
@@ -137,7 +140,7 @@ async fn serve(
     tls: ServerTls,
 ) -> Io<()> {
     if manners.excluded == Some(peer.ip()) {
-        return stream.write_all(b"554 5.7.1 not you\r\n").await;
+        return stream.write_all(manners.turned_away.as_bytes()).await;
     }
     if manners.implicit {
         let secure = tls.accept(stream).await?;
