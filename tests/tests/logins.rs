@@ -22,6 +22,12 @@ const PASSWORD: &str = "wonder.land-1";
 
 /// A server with STARTTLS on one address and no TLS on the other.
 fn post() -> Result<(Stage, SocketAddr, SocketAddr), Failure> {
+    post_with(|d| d)
+}
+
+fn post_with(
+    change: impl FnOnce(Definition) -> Definition,
+) -> Result<(Stage, SocketAddr, SocketAddr), Failure> {
     let mut stage = Stage::new()?;
     let (starttls, plain) = (wait::free_address()?, wait::free_address()?);
     let accounts = stage.path("etc/scram.toml");
@@ -33,7 +39,7 @@ fn post() -> Result<(Stage, SocketAddr, SocketAddr), Failure> {
         .relay("list", "[]")
         .certificate(&stage.certificate(), &stage.key())
         .accounts(&accounts);
-    stage.define("submit", &definition)?;
+    stage.define("submit", &change(definition))?;
     stage.start_with(&["submit"])?;
     Ok((stage, starttls, plain))
 }
@@ -151,6 +157,57 @@ fn accounts_cannot_be_told_from_no_accounts() -> Outcome {
     })?;
     assert_ne!(stage.worker("submit")?, worker);
     assert_eq!(salt_of(plain, "nobody")?, made_up);
+    Ok(())
+}
+
+/// Who guesses is locked out, is seen, and is let in again by an operator's word.
+#[test]
+fn lockouts_are_seen_and_released() -> Outcome {
+    let (stage, _, plain) = post_with(|d| {
+        d.authentication("basic_requires_tls", "false")
+            .authentication(
+                "lockout",
+                "{ passwords = 3, within = \"10m\", block = \"15m\" }",
+            )
+    })?;
+    let login = |account: &str, password: &str| -> Result<String, Failure> {
+        let mut wire = Wire::open(plain)?;
+        wire.say(&format!(
+            "AUTH PLAIN {}",
+            base64(&format!("\0{account}\0{password}"))
+        ))
+    };
+    assert!(login("alice", PASSWORD)?.starts_with("235"));
+    // One old password, however often, is one guess; from 127.0.0.1 alone the address counts too.
+    for guess in ["old", "old", "old", "older", "oldest"] {
+        assert!(login("alice", guess)?.starts_with("535 5.7.8"));
+    }
+    assert!(login("alice", PASSWORD)?.starts_with("535 5.7.8"));
+    let shown = String::from_utf8(stage.postern(&["lockouts", "submit"])?.stdout)?;
+    assert!(
+        shown.contains("alice") && shown.contains("127.0.0.1"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("for 14 min more") || shown.contains("more"),
+        "{shown}"
+    );
+    assert!(stage.log().contains("locked out"));
+    assert_eq!(stage.counters("submit")?.get("lockouts"), Some(&2));
+    let released = stage.postern(&[
+        "lockouts",
+        "submit",
+        "--release",
+        "Alice",
+        "--release",
+        "127.0.0.1",
+    ])?;
+    assert!(released.status.success());
+    assert!(login("alice", PASSWORD)?.starts_with("235"));
+    let nobody = stage.postern(&["lockouts", "submit", "--release", "carol"])?;
+    assert_eq!(nobody.status.code(), Some(1));
+    let shown = String::from_utf8(stage.postern(&["lockouts", "submit"])?.stdout)?;
+    assert_eq!(shown, "nobody guesses\n");
     Ok(())
 }
 

@@ -16,6 +16,7 @@
 mod dovecot;
 mod file;
 mod ldap;
+mod recent;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use tokio::task::spawn_blocking;
 
 pub(crate) use dovecot::{DovecotSource, Occasion};
 pub(crate) use file::FileSource;
+use file::Recalled;
 pub(crate) use ldap::LdapSource;
 
 /// How many passwords are checked at once, over all sessions: each check takes 19 MiB and a processor.
@@ -170,8 +172,17 @@ impl Accounts {
         let Some(account) = find_account([source.file()], name, &self.default_domain) else {
             return Ok(Checked::Unknown);
         };
+        let place = match source.recall(account, password) {
+            Recalled::Right => return Ok(Checked::Right(LoggedIn::of(account))),
+            Recalled::Unknown(place) => place,
+        };
         match verify(account.password.clone(), password).await? {
-            true => Ok(Checked::Right(LoggedIn::of(account))),
+            true => {
+                if let Some((recent, mark)) = place {
+                    recent.note(mark);
+                }
+                Ok(Checked::Right(LoggedIn::of(account)))
+            }
             false => Ok(Checked::Wrong("wrong password".to_owned())),
         }
     }

@@ -90,6 +90,16 @@ async fn answer(server: &Arc<Server>, question: Question, uid: u32) -> Answer {
         Question::Queue { after, limit } => {
             queue(server, after.as_deref(), limit.clamp(1, PAGE)).await
         }
+        Question::Lockouts => {
+            let rule = server.generation.load().definition.authentication.lockout;
+            Answer::lockouts(rule.map_or_else(Vec::new, |rule| server.guesses.rows(rule)))
+        }
+        Question::Release { which } => {
+            tracing::info!(target: "audit", server = %server.name, uid, ?which, "lockouts released");
+            Answer::Changed {
+                count: server.guesses.release(&which),
+            }
+        }
         Question::Show { id } => match outbound.detail(&id).await {
             Some(detail) => Answer::message(detail),
             None => Answer::Unknown {

@@ -37,6 +37,7 @@ counters! {
     tls_failures: "TLS handshakes with clients that failed.",
     logins_accepted: "Logins accepted.",
     logins_refused: "Logins refused.",
+    lockouts: "Accounts and addresses locked out after too many wrong passwords.",
     recipients_accepted: "Recipients accepted.",
     recipients_refused: "Recipients refused.",
     relay_refused: "Recipients refused because the client may not relay.",

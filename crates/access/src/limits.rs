@@ -7,8 +7,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::fmt;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 /// A client address as it is counted: IPv4 whole, IPv6 its /64, IPv4-mapped as IPv4.
@@ -20,6 +21,16 @@ impl From<IpAddr> for ClientKey {
         match address.to_canonical() {
             IpAddr::V4(v4) => ClientKey(u64::from(u32::from(v4)), false),
             IpAddr::V6(v6) => ClientKey((u128::from(v6) >> 64) as u64, true),
+        }
+    }
+}
+
+impl fmt::Display for ClientKey {
+    /// `192.0.2.7`, `2001:db8:7::/64`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ClientKey(bits, false) => Ipv4Addr::from(bits as u32).fmt(out),
+            ClientKey(bits, true) => write!(out, "{}/64", Ipv6Addr::from(u128::from(bits) << 64)),
         }
     }
 }

@@ -109,6 +109,29 @@ impl<K: Eq + Hash + Clone> Lockout<K> {
         }
     }
 
+    /// Every key with guesses that still count, or locked out now: how many wrong passwords, and until when.
+    pub fn entries(
+        &self,
+        rule: LockoutRule,
+        now: Instant,
+    ) -> impl Iterator<Item = (&K, usize, Option<Instant>)> {
+        self.records.iter().filter_map(move |(key, guesses)| {
+            let counting = |(_, at): &&(u64, Instant)| *at + rule.within > now;
+            let wrong = guesses.wrong.iter().filter(counting).count();
+            let until = guesses.locked_until.filter(|until| *until > now);
+            (wrong > 0 || until.is_some()).then_some((key, wrong, until))
+        })
+    }
+
+    /// Forgets what was guessed at `key`, a lock in force included. Whether there was anything.
+    pub fn release<Q>(&mut self, key: &Q) -> bool
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.records.remove(key).is_some()
+    }
+
     /// How many keys are kept.
     pub fn len(&self) -> usize {
         self.records.len()
@@ -204,6 +227,23 @@ mod tests {
         assert_eq!(lockout.wrong("alice", 3, RULE, start + RULE.within), None);
         lockout.right("alice", start + RULE.within);
         assert!(lockout.is_empty());
+    }
+
+    #[test]
+    fn locks_are_shown_and_released_by_hand() {
+        let (mut lockout, start) = (Lockout::<String>::new(10), Instant::now());
+        (0..3).for_each(|digest| drop(lockout.wrong("alice", digest, RULE, start)));
+        lockout.wrong("bob", 1, RULE, start);
+        let mut shown: Vec<_> = lockout.entries(RULE, start).collect();
+        shown.sort();
+        let (alice, bob) = ("alice".to_owned(), "bob".to_owned());
+        assert_eq!(
+            shown,
+            [(&alice, 0, Some(start + RULE.block)), (&bob, 1, None)]
+        );
+        assert_eq!(lockout.entries(RULE, start + RULE.within).count(), 1);
+        assert!(lockout.release("alice") && !lockout.release("alice"));
+        assert_eq!(lockout.locked("alice", start), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod man;
+pub(crate) mod lockouts;
 pub(crate) mod new;
 pub(crate) mod order;
 pub(crate) mod queue;
@@ -101,6 +102,7 @@ enum Verb {
     Verify(Box<verify::Verify>),
     New(Box<new::New>),
     Account(account::Account),
+    Lockouts(lockouts::Lockouts),
     Queue(queue::Queue),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -147,6 +149,7 @@ fn dispatch(command_line: &CommandLine, out: &mut dyn Write) -> Result<(), Error
         Verb::Verify(verify) => verify.run(places, out),
         Verb::New(new) => new.run(places, out),
         Verb::Account(account) => account.run(places, out),
+        Verb::Lockouts(lockouts) => lockouts.run(places, out),
         Verb::Queue(queue) => queue.run(places, out),
         Verb::Demo(demo) => demo.run(out),
         Verb::Completions(completions) => completions.run(out),

@@ -16,6 +16,12 @@ impl Secret {
         Secret(Zeroizing::new(bytes))
     }
 
+    /// Something to know it again by, for whoever has the key: HMAC-SHA-256 over `of` (whose secret it is) and the bytes.
+    pub fn mark(&self, key: &[u8; 32], of: &str) -> [u8; 32] {
+        let length = (of.len() as u64).to_be_bytes();
+        *crate::scram::hmac(key, &[&length, of.as_bytes(), &self.0])
+    }
+
     /// The bytes themselves, for hashing or for the wire.
     pub fn expose(&self) -> &[u8] {
         &self.0

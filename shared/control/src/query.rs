@@ -7,7 +7,7 @@
 mod explained;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -40,6 +40,13 @@ pub enum Question {
         /// How many at most.
         limit: u32,
     },
+    /// Accounts and addresses with wrong passwords of late.
+    Lockouts,
+    /// Forget them.
+    Release {
+        /// Whose.
+        which: Guessed,
+    },
     /// One message in full.
     Show {
         /// Its id.
@@ -71,6 +78,17 @@ pub enum Question {
     Explain(Box<Case>),
     /// What the policy in force comes to.
     Facts,
+}
+
+/// Whose wrong passwords are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Guessed {
+    /// All of them.
+    All,
+    /// The account of this name.
+    Account(String),
+    /// The client of this address; of IPv6, all of its /64.
+    Address(IpAddr),
 }
 
 /// Which messages are meant.
@@ -106,6 +124,13 @@ pub enum Answer {
         /// One row a message.
         rows: Vec<QueueRow>,
         /// Whether there are more: ask again, after the last of these.
+        more: bool,
+    },
+    /// Wrong passwords of late, those locked out first.
+    Lockouts {
+        /// One row an account or address.
+        rows: Vec<LockoutRow>,
+        /// Whether there are more than fit.
         more: bool,
     },
     /// One message.
@@ -145,6 +170,12 @@ impl Answer {
         }
     }
 
+    /// As many rows as a packet holds.
+    pub fn lockouts(rows: Vec<LockoutRow>) -> Answer {
+        let (rows, more) = bounded(rows);
+        Answer::Lockouts { rows, more }
+    }
+
     /// A message with as many of its recipients as a packet holds.
     pub fn message(mut detail: MessageDetail) -> Answer {
         let all = detail.recipients.len();
@@ -152,6 +183,19 @@ impl Answer {
         detail.left_out = u32::try_from(all - detail.recipients.len()).unwrap_or(u32::MAX);
         Answer::Message(Box::new(detail))
     }
+}
+
+/// An account or an address, and the wrong passwords that came for it or from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockoutRow {
+    /// The account, in lower case; none: an address.
+    pub account: Option<String>,
+    /// The address, or the /64 of IPv6; none: an account.
+    pub address: Option<String>,
+    /// Different wrong passwords that count still; none while it is locked out.
+    pub wrong: u32,
+    /// Until when it is locked out, if it is.
+    pub until: Option<u64>,
 }
 
 /// A session in progress.

@@ -6,23 +6,50 @@ use std::sync::LazyLock;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
-use postern_config::AccountFile;
+use postern_config::{Account, AccountFile};
+use postern_sasl::Secret;
+
+use super::recent::Recent;
 
 /// One account file, as it was when the generation was built.
 pub(crate) struct FileSource {
     accounts: AccountFile,
+    recent: Option<Recent>,
 }
 
 impl FileSource {
     /// These accounts.
     pub(crate) fn new(accounts: AccountFile) -> FileSource {
-        FileSource { accounts }
+        FileSource {
+            accounts,
+            recent: Recent::new(),
+        }
+    }
+
+    /// Whether this password of the account was right of late; and if not, what it is to be known by once it was.
+    pub(super) fn recall(&self, account: &Account, password: &Secret) -> Recalled<'_> {
+        let Some(recent) = &self.recent else {
+            return Recalled::Unknown(None);
+        };
+        let mark = recent.mark(password, &account.name);
+        match recent.holds(&mark) {
+            true => Recalled::Right,
+            false => Recalled::Unknown(Some((recent, mark))),
+        }
     }
 
     /// The accounts.
     pub(crate) fn file(&self) -> &AccountFile {
         &self.accounts
     }
+}
+
+/// What is remembered of a password.
+pub(super) enum Recalled<'s> {
+    /// It was right of late.
+    Right,
+    /// Nothing; where it can be noted.
+    Unknown(Option<(&'s Recent, [u8; 32])>),
 }
 
 /// Whether `password` is the one of `hash`; the parameters are those in the hash. Takes tens of milliseconds and as much

@@ -10,6 +10,7 @@
 //!
 //! Never: a difference, in words or in time, between an unknown account and a wrong password.
 
+use std::cmp::Reverse;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -18,6 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use postern_access::{ClientKey, Lockout, LockoutRule};
+use postern_control::query::{Guessed, LockoutRow};
 use postern_policy::decide::login_refused;
 use postern_sasl::{
     Bindings, Exchange, Mechanism, Refusal, ScramKeys, Secret, Step, Surroundings, Want,
@@ -28,7 +30,7 @@ use tokio::time::sleep_until;
 use crate::accounts::{Checked, LoggedIn, Occasion};
 use crate::counters::count;
 use crate::generation::Generation;
-use crate::server::Server;
+use crate::server::{Server, unix_ms};
 
 /// As many accounts, and as many addresses, are watched at once.
 const WATCHED: usize = 20_000;
@@ -201,11 +203,9 @@ impl Walk {
         end: End,
         ask: Ask<'_, AuthStep>,
     ) -> Option<LoggedIn> {
-        let guesses = &attempt.server.guesses;
-        let rule = attempt.generation.definition.authentication.lockout;
         match end {
             End::Account(found) => {
-                guesses.right(&found.account);
+                attempt.server.guesses.right(&found.account);
                 attempt.log(mechanism, &found.account, "accepted", "");
                 count(&attempt.server.counters.logins_accepted);
                 ask.accept(AuthAnswer::Success {
@@ -214,20 +214,16 @@ impl Walk {
                 return Some(found);
             }
             End::Refused { name, why, guess } => {
-                if let (Some(rule), Some(guess)) = (rule, guess) {
-                    guesses.wrong(&name, attempt.client, guess, rule);
-                }
                 attempt.log(mechanism, &name, "refused", &why);
+                attempt.count_guess(&name, guess);
                 count(&attempt.server.counters.logins_refused);
                 sleep_until(answer_at(begun, Instant::now(), self.refused).into()).await;
                 self.refused += 1;
                 ask.refuse(login_refused());
             }
             End::Unavailable { name, why, guess } => {
-                if let (Some(rule), Some(guess)) = (rule, guess) {
-                    guesses.wrong(&name, attempt.client, guess, rule);
-                }
                 attempt.log(mechanism, &name, "unavailable", &why);
+                attempt.count_guess(&name, guess);
                 ask.refuse(Reply::new(454, "4.7.0", "Temporary authentication failure"));
             }
         }
@@ -254,6 +250,23 @@ impl Attempt<'_> {
             plus_offered: self.plus_offered,
             ..Surroundings::new(random)
         })
+    }
+
+    /// A lock that falls leaves a line of its own, which a fail2ban filter can go by.
+    fn count_guess(&self, name: &str, guess: Option<u64>) {
+        let rule = self.generation.definition.authentication.lockout;
+        let (Some(rule), Some(guess)) = (rule, guess) else {
+            return;
+        };
+        let locked = self.server.guesses.wrong(name, self.client, guess, rule);
+        for (what, _) in ["account", "address"]
+            .iter()
+            .zip(locked)
+            .filter(|(_, locked)| *locked)
+        {
+            count(&self.server.counters.lockouts);
+            tracing::warn!(target: "audit", server = %self.server.name, client = %self.client, account = ?name, what, "locked out");
+        }
     }
 
     fn is_locked_out(&self, name: &str) -> bool {
@@ -356,10 +369,68 @@ impl Guesses {
                 .is_some()
     }
 
-    fn wrong(&self, account: &str, client: IpAddr, digest: u64, rule: LockoutRule) {
+    /// Counts a guess; whether the account, and whether the address, is locked out now.
+    fn wrong(&self, account: &str, client: IpAddr, digest: u64, rule: LockoutRule) -> [bool; 2] {
         let now = Instant::now();
-        lock(&self.accounts).wrong(&account.to_lowercase(), digest, rule, now);
-        lock(&self.clients).wrong(&ClientKey::from(client), digest, rule, now);
+        let (account, client) = (account.to_lowercase(), ClientKey::from(client));
+        [
+            lock(&self.accounts)
+                .wrong(&account, digest, rule, now)
+                .is_some(),
+            lock(&self.clients)
+                .wrong(&client, digest, rule, now)
+                .is_some(),
+        ]
+    }
+
+    /// What an operator sees: those locked out first, then those with most guesses.
+    pub(crate) fn rows(&self, rule: LockoutRule) -> Vec<LockoutRow> {
+        let now = Instant::now();
+        let seconds = |until: Instant| {
+            let left = until.saturating_duration_since(now).as_secs();
+            unix_ms() / 1000 + left
+        };
+        let row = |account, address, wrong, until: Option<Instant>| LockoutRow {
+            account,
+            address,
+            wrong: u32::try_from(wrong).unwrap_or(u32::MAX),
+            until: until.map(seconds),
+        };
+        let accounts = lock(&self.accounts);
+        let clients = lock(&self.clients);
+        let accounts = accounts.entries(rule, now);
+        let accounts =
+            accounts.map(|(key, wrong, until)| row(Some(key.clone()), None, wrong, until));
+        let clients = clients.entries(rule, now);
+        let clients =
+            clients.map(|(key, wrong, until)| row(None, Some(key.to_string()), wrong, until));
+        let mut rows: Vec<LockoutRow> = accounts.chain(clients).collect();
+        rows.sort_by_key(|row| {
+            (
+                Reverse(row.until),
+                Reverse(row.wrong),
+                row.account.clone(),
+                row.address.clone(),
+            )
+        });
+        rows
+    }
+
+    /// Forgets guesses by an operator's word; of how many accounts and addresses.
+    pub(crate) fn release(&self, which: &Guessed) -> u64 {
+        match which {
+            Guessed::Account(name) => u64::from(lock(&self.accounts).release(&name.to_lowercase())),
+            Guessed::Address(address) => {
+                u64::from(lock(&self.clients).release(&ClientKey::from(*address)))
+            }
+            Guessed::All => {
+                let (mut accounts, mut clients) = (lock(&self.accounts), lock(&self.clients));
+                let count = accounts.len() + clients.len();
+                *accounts = Lockout::new(WATCHED);
+                *clients = Lockout::new(WATCHED);
+                count as u64
+            }
+        }
     }
 
     /// Only the account starts anew: an address that guesses many accounts must not clear itself with one it owns.
