@@ -82,7 +82,7 @@ impl Check {
     /// Runs it to its end, and no longer than its time.
     pub(crate) async fn run(self, inspection: &mut Inspection<'_>) {
         inspection.begin(self.name());
-        let limit = inspection.pace.check;
+        let limit = inspection.pace.check * self.parts();
         match tokio::time::timeout(limit, self.go(inspection)).await {
             Ok(Ok(())) => {}
             Ok(Err(fault)) => {
@@ -95,6 +95,14 @@ impl Check {
                 "the rest of this check",
                 format!("it was not done within {} s", limit.as_secs()),
             )),
+        }
+    }
+
+    /// Parts that have the time of a check each.
+    fn parts(self) -> u32 {
+        match self {
+            Check::Limits => limits::PARTS,
+            _ => 1,
         }
     }
 

@@ -76,7 +76,7 @@ pub struct Pace {
     pub pause: Duration,
     /// How long a 421 is respected before the one more try.
     pub back_off: Duration,
-    /// The longest time for one check.
+    /// The longest time for one check; for each limit by itself.
     pub check: Duration,
     /// The longest time for all.
     pub whole: Duration,
@@ -91,7 +91,7 @@ impl Default for Pace {
             pause: Duration::from_millis(700),
             back_off: Duration::from_secs(3),
             check: Duration::from_secs(120),
-            whole: Duration::from_secs(600),
+            whole: Duration::from_secs(900),
             wrong_passwords: 2,
         }
     }

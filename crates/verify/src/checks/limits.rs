@@ -1,10 +1,14 @@
 //! Limits hold: message size, bad commands, line length, recipients, connections of one address.
 //!
 //! The last fills the server on purpose, for a moment and for this client's address alone; that is why it comes last, and
-//! only where the limit is known and small.
+//! only where the limit is known and small. Each part has its own time.
 //!
 //! Never: a message; more than [`MOST_CONNECTIONS`] connections.
 
+use tokio::time::timeout;
+
+use crate::away::Away;
+use crate::expected::Channel;
 use crate::finding::Finding;
 use crate::inspection::Inspection;
 use crate::wire::{Fault, Wire};
@@ -18,16 +22,65 @@ const MOST_RECIPIENTS: u32 = 2000;
 /// RCPT commands on their way at once.
 const BURST: u32 = 50;
 
-pub(super) async fn run(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
-    size(inspection).await?;
-    line(inspection).await?;
-    errors(inspection).await?;
-    recipients(inspection).await?;
-    connections(inspection).await
+/// One limit.
+#[derive(Clone, Copy)]
+enum Part {
+    Size,
+    Line,
+    Errors,
+    Recipients,
+    Connections,
 }
 
-async fn size(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
-    let title = "a message declared too large is refused at MAIL";
+/// How many there are, each with the time of a check.
+pub(super) const PARTS: u32 = 5;
+
+const ALL: [Part; PARTS as usize] = [
+    Part::Size,
+    Part::Line,
+    Part::Errors,
+    Part::Recipients,
+    Part::Connections,
+];
+
+impl Part {
+    fn title(self) -> &'static str {
+        match self {
+            Part::Size => "a message declared too large is refused at MAIL",
+            Part::Line => "an endless command line is refused",
+            Part::Errors => "too many bad commands end the session",
+            Part::Recipients => "too many recipients are refused",
+            Part::Connections => "too many connections of one address are refused",
+        }
+    }
+
+    async fn go(self, inspection: &mut Inspection<'_>) -> Result<(), Fault> {
+        let title = self.title();
+        match self {
+            Part::Size => size(inspection, title).await,
+            Part::Line => line(inspection, title).await,
+            Part::Errors => errors(inspection, title).await,
+            Part::Recipients => recipients(inspection, title).await,
+            Part::Connections => connections(inspection, title).await,
+        }
+    }
+}
+
+/// Each by itself: one that is slow, or breaks off, takes nothing from the others.
+pub(super) async fn run(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
+    for part in ALL {
+        let limit = inspection.pace.check;
+        let why = match timeout(limit, part.go(inspection)).await {
+            Ok(Ok(())) => continue,
+            Ok(Err(fault)) => fault.to_string(),
+            Err(_) => format!("it was not done within {} s", limit.as_secs()),
+        };
+        inspection.find(Finding::untested(part.title(), why));
+    }
+    Ok(())
+}
+
+async fn size(inspection: &mut Inspection<'_>, title: &str) -> Result<(), Fault> {
     let mut wire = inspection.ready().await?;
     let expected = inspection.expected.max_message_size;
     let offered = wire
@@ -65,8 +118,7 @@ async fn size(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn line(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
-    let title = "an endless command line is refused";
+async fn line(inspection: &mut Inspection<'_>, title: &str) -> Result<(), Fault> {
     let mut wire = inspection.private().await?;
     wire.forget();
     let long = format!("NOOP {}\r\n", "x".repeat(64 * 1024));
@@ -94,8 +146,7 @@ async fn line(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn errors(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
-    let title = "too many bad commands end the session";
+async fn errors(inspection: &mut Inspection<'_>, title: &str) -> Result<(), Fault> {
     let known = inspection.expected.max_errors;
     let most = known
         .map_or(BAD_COMMANDS, |limit| limit.saturating_add(1))
@@ -122,8 +173,7 @@ async fn errors(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn recipients(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
-    let title = "too many recipients are refused";
+async fn recipients(inspection: &mut Inspection<'_>, title: &str) -> Result<(), Fault> {
     let (limit, recipient) = match (
         inspection.expected.max_recipients,
         &inspection.expected.null_recipient,
@@ -194,8 +244,7 @@ async fn fill(wire: &mut Wire, title: &str, limit: u32, recipient: &str) -> Resu
     ))
 }
 
-async fn connections(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
-    let title = "too many connections of one address are refused";
+async fn connections(inspection: &mut Inspection<'_>, title: &str) -> Result<(), Fault> {
     let Some(limit) = inspection.expected.max_connections_per_ip else {
         inspection.find(Finding::untested(title, "the limit is not known"));
         return Ok(());
@@ -206,28 +255,14 @@ async fn connections(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
         return Ok(());
     }
     let mut held: Vec<Wire> = Vec::new();
-    let mut refused = None;
-    while held.len() <= limit as usize && refused.is_none() {
-        match one_more(inspection).await {
+    let mut away = None;
+    while held.len() <= limit as usize && away.is_none() {
+        match one_more(inspection).await? {
             Ok(wire) => held.push(wire),
-            Err(fault) => refused = Some(fault),
+            Err(how) => away = Some(how),
         }
     }
-    let count = held.len();
-    let finding = match refused {
-        Some(Fault::Refused { answer, .. }) => {
-            Finding::passed(title, format!("after {count}: {answer}"))
-        }
-        Some(fault @ (Fault::Closed | Fault::Broken(_) | Fault::Tls(_))) => {
-            Finding::passed(title, format!("after {count}: {fault}"))
-        }
-        Some(fault) => Finding::untested(title, format!("after {count}: {fault}")),
-        None => Finding::failed(
-            title,
-            format!("{count} were greeted, the limit is {limit}"),
-            "look at max_connections_per_ip in [general]",
-        ),
-    };
+    let finding = filled(title, held.len(), limit, away);
     for wire in held {
         wire.close().await;
     }
@@ -235,15 +270,41 @@ async fn connections(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A connection that was greeted, or how it was turned away; here a 421 is no reason to try again.
-async fn one_more(inspection: &mut Inspection<'_>) -> Result<Wire, Fault> {
-    let mut wire = inspection.connect().await?;
-    let answer = wire.answer().await?;
-    if answer.code == 220 {
-        return Ok(wire);
+/// A server that greets nobody, or refuses for good, has not reached a limit.
+fn filled(title: &str, count: usize, limit: u32, away: Option<Away>) -> Finding {
+    match away {
+        None => Finding::failed(
+            title,
+            format!("{count} were greeted, the limit is {limit}"),
+            "look at max_connections_per_ip in [general]",
+        ),
+        Some(Away::Word(answer)) if count > 0 && answer.code == 421 => {
+            Finding::passed(title, format!("after {count}: {answer}"))
+        }
+        Some(Away::Closed) if count > 0 => {
+            Finding::passed(title, format!("after {count}: the server closes"))
+        }
+        Some(Away::Word(answer)) => Finding::untested(title, format!("after {count}: {answer}")),
+        Some(Away::Closed) => Finding::untested(title, "the server greets nobody now"),
+        Some(Away::Unclear(why)) => Finding::untested(title, format!("after {count}: {why}")),
     }
-    Err(Fault::Refused {
-        what: "the connection",
-        answer,
+}
+
+/// A connection that was greeted, or how it was turned away; here a 421 is no reason to try again.
+async fn one_more(inspection: &mut Inspection<'_>) -> Result<Result<Wire, Away>, Fault> {
+    let wire = inspection.connect_from(inspection.target.source).await?;
+    let tape = wire.tape();
+    let wire = match inspection.expected.channel {
+        Channel::Implicit => inspection.shake_hands(wire).await,
+        _ => Ok(wire),
+    };
+    let mut wire = match wire {
+        Ok(wire) => wire,
+        Err(fault) => return Ok(Err(Away::of(&fault, &tape.now()))),
+    };
+    Ok(match wire.answer().await {
+        Ok(answer) if answer.code == 220 => Ok(wire),
+        Ok(answer) => Err(Away::Word(answer)),
+        Err(fault) => Err(Away::of(&fault, &tape.now())),
     })
 }

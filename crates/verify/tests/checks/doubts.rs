@@ -1,9 +1,11 @@
 //! Servers that answer for another reason than the one in question: nothing of them may pass for a rule that holds.
 
-use postern_verify::{Channel, Check, Expected, Finding, Outcome};
+use std::time::Duration;
 
-use super::server::Manners;
-use super::{expected, polite, run};
+use postern_verify::{Channel, Check, Expected, Finding, Outcome, Pace};
+
+use super::server::{Manners, start};
+use super::{block, expected, look, pace, polite, run, titles};
 
 /// The one line of this check with this title.
 fn line(manners: Manners, expected: Expected, check: Check, title: &str) -> Finding {
@@ -82,4 +84,50 @@ fn an_address_is_excluded_only_where_another_is_greeted() {
         assert_eq!(seen.outcome, outcome, "{seen:#?}");
         assert!(seen.why.contains(says), "{says}: {seen:#?}");
     }
+}
+
+const LAST: &str = "too many connections of one address are refused";
+
+#[test]
+fn a_limit_of_connections_is_reached_by_some_that_were_greeted() {
+    for (max_connections, too_many, outcome) in [
+        (10, "421 4.7.0 too many", Outcome::Passed),
+        (10, "", Outcome::Passed),
+        (10, "554 5.3.2 nobody today", Outcome::NotTested),
+        (0, "421 4.3.2 paused", Outcome::NotTested),
+        (0, "", Outcome::NotTested),
+    ] {
+        let manners = Manners {
+            max_connections,
+            too_many,
+            ..polite()
+        };
+        let seen = line(manners, expected(), Check::Limits, LAST);
+        assert_eq!(seen.outcome, outcome, "{too_many}: {seen:#?}");
+    }
+}
+
+#[test]
+fn a_slow_limit_takes_no_time_from_the_others() {
+    let manners = Manners {
+        slow_errors: Duration::from_secs(60),
+        ..polite()
+    };
+    let report = block(async {
+        let pace = Pace {
+            wait: Duration::from_secs(60),
+            check: Duration::from_secs(2),
+            ..pace()
+        };
+        let address = start(manners).await;
+        let report = look(address, &expected(), &[Check::Limits], pace).await;
+        report.unwrap()
+    });
+    assert_eq!(
+        titles(&report, Outcome::NotTested),
+        ["too many bad commands end the session"],
+        "{:#?}",
+        report.findings
+    );
+    assert_eq!(report.count(Outcome::Passed), 4, "{:#?}", report.findings);
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use postern_tls::{PairFiles, PemFile, ServerSettings, ServerTls};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -56,6 +56,10 @@ pub struct Manners {
     pub max_errors: usize,
     pub max_recipients: usize,
     pub max_connections: usize,
+    /// What a connection too many is told; nothing where it is empty.
+    pub too_many: &'static str,
+    /// How long an unknown command takes to answer.
+    pub slow_errors: Duration,
     pub longest_line: usize,
     pub answers_behind_quit: bool,
     pub refuses_early: bool,
@@ -88,6 +92,8 @@ impl Default for Manners {
             max_errors: 20,
             max_recipients: 100,
             max_connections: 10,
+            too_many: "421 4.7.0 too many connections",
+            slow_errors: Duration::ZERO,
             longest_line: 2048,
             answers_behind_quit: false,
             refuses_early: true,
@@ -150,7 +156,7 @@ async fn serve(
         return session.run().await.map(drop);
     }
     if manners.refuses_early {
-        let waited = tokio::time::timeout(std::time::Duration::from_millis(20), stream.readable());
+        let waited = tokio::time::timeout(Duration::from_millis(20), stream.readable());
         let mut byte = [0];
         if waited.await.is_ok() && stream.try_read(&mut byte).is_ok_and(|read| read > 0) {
             return stream
@@ -269,7 +275,10 @@ impl Session {
 
     async fn greet(&mut self, now: usize) -> Io<()> {
         if now > self.manners.max_connections {
-            self.say("421 4.7.0 too many connections").await?;
+            let words = self.manners.too_many;
+            if !words.is_empty() {
+                self.say(words).await?;
+            }
             return Err(std::io::ErrorKind::ConnectionRefused.into());
         }
         let greeting = self.manners.greeting;
@@ -355,6 +364,7 @@ impl Session {
                 }
                 _ => {
                     self.errors += 1;
+                    tokio::time::sleep(self.manners.slow_errors).await;
                     if self.errors > self.manners.max_errors {
                         self.say("421 4.7.0 too many errors").await?;
                         return Ok(None);
