@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postern_access::ResolvedHosts;
 use postern_control::query::{Case, Explanation};
@@ -13,13 +13,15 @@ use postern_policy::explain::{Known, Names, Unfinished, explain as explain_case}
 use postern_policy::{Means, Policy, find_account, login_of};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::failure::Error;
 use crate::loaded::Loaded;
 
-/// definition.md, `[access.connection]`.
+/// definition.md, `[access.connection]`; for all hosts together, as in the worker.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// As many hosts are looked up at once.
+const AT_ONCE: usize = 32;
 
 /// Explains `case` under the definition at `path`.
 pub(super) fn explain(path: &Path, case: &Case, no_dns: bool) -> Result<Explanation, Error> {
@@ -48,7 +50,7 @@ pub(super) fn explain(path: &Path, case: &Case, no_dns: bool) -> Result<Explanat
         hosts: &hosts,
         names: Names::Unasked,
         login: account.map(login_of),
-        now: Instant::now(),
+        now: Instant::now().into_std(),
     };
     let mut explained = explain_case(policy, case, &known);
     let names;
@@ -132,7 +134,17 @@ impl Dns {
     }
 
     fn hosts(&self, names: &[&str], notes: &mut Vec<String>) -> ResolvedHosts {
-        let found = self.runtime.block_on(look_up(&self.resolver, names));
+        let look_up = |name: String| {
+            let resolver = self.resolver.clone();
+            async move {
+                let found = resolver.addresses(&name).await;
+                found
+                    .map(|answer| answer.records)
+                    .map_err(|error| error.to_string())
+            }
+        };
+        let until = Instant::now() + DEADLINE;
+        let found = self.runtime.block_on(look_all_up(names, until, look_up));
         let mut pairs = Vec::new();
         for (name, addresses) in &found {
             match addresses {
@@ -146,20 +158,89 @@ impl Dns {
 
 type Found = (String, Result<Vec<IpAddr>, String>);
 
-async fn look_up(resolver: &Resolver, names: &[&str]) -> Vec<Found> {
+/// All of them, some at once; those that are not known by `until` have no answer.
+async fn look_all_up<F>(names: &[&str], until: Instant, look_up: impl Fn(String) -> F) -> Vec<Found>
+where
+    F: Future<Output = Result<Vec<IpAddr>, String>> + Send + 'static,
+{
+    let mut next = names.iter().map(|name| (*name).to_owned());
     let mut asked = JoinSet::new();
-    for name in names {
-        let (resolver, name) = (resolver.clone(), (*name).to_owned());
-        asked.spawn(async move {
-            let found = match timeout(DEADLINE, resolver.addresses(&name)).await {
-                Ok(Ok(answer)) => Ok(answer.records),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("no answer in time".to_owned()),
-            };
-            (name, found)
-        });
+    let mut all = Vec::new();
+    loop {
+        for name in next.by_ref().take(AT_ONCE - asked.len()) {
+            let found = look_up(name.clone());
+            asked.spawn(async move {
+                let found = timeout_at(until, found).await;
+                (
+                    name,
+                    found.unwrap_or_else(|_| Err("no answer in time".to_owned())),
+                )
+            });
+        }
+        match asked.join_next().await {
+            Some(found) => all.extend(found),
+            None => break,
+        }
     }
-    let mut all = asked.join_all().await;
     all.sort();
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const NAMES: usize = 500;
+
+    fn all_of<F>(until: Instant, look_up: impl Fn(String) -> F) -> Vec<Found>
+    where
+        F: Future<Output = Result<Vec<IpAddr>, String>> + Send + 'static,
+    {
+        let names: Vec<String> = (0..NAMES).map(|at| format!("h{at:03}.example")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.map_or_else(
+            |_| Vec::new(),
+            |it| it.block_on(look_all_up(&names, until, look_up)),
+        )
+    }
+
+    #[test]
+    fn hosts_are_looked_up_a_few_at_once() {
+        let now = Arc::new(AtomicUsize::new(0));
+        let most = Arc::new(AtomicUsize::new(0));
+        let found = all_of(Instant::now() + Duration::from_secs(60), |_| {
+            let (now, most) = (now.clone(), most.clone());
+            async move {
+                most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+                now.fetch_sub(1, Ordering::Relaxed);
+                Ok(Vec::new())
+            }
+        });
+        assert_eq!(found.len(), NAMES);
+        assert!(found.iter().all(|(_, addresses)| addresses.is_ok()));
+        assert_eq!(most.load(Ordering::Relaxed), AT_ONCE);
+    }
+
+    #[test]
+    fn one_deadline_is_for_all() {
+        let begun = std::time::Instant::now();
+        let found = all_of(Instant::now() + Duration::from_millis(200), |_| {
+            std::future::pending::<Result<Vec<IpAddr>, String>>()
+        });
+        assert_eq!(found.len(), NAMES);
+        assert!(found.iter().all(|(_, addresses)| addresses.is_err()));
+        assert!(
+            begun.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
 }
