@@ -224,3 +224,69 @@ fn guessing_takes_time() -> Outcome {
     }
     Ok(())
 }
+
+/// A client shows a certificate that names it, and sends no password at all.
+#[test]
+fn a_certificate_logs_in() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let authority = authority()?;
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem())?;
+    let written = postern_tests::definition::text(&ca.to_string_lossy());
+    let (stage, starttls, _) = post_with(|d| d.tls("client_ca", written))?;
+    for (who, answer) in [
+        ("alice@example.test", "535 5.7.8"),
+        ("Alice", "235 2.7.0"),
+        ("carol", "535 5.7.8"),
+        ("", "504 5.5.4"),
+    ] {
+        let pair = folder.path().join("client.pem");
+        let shown = match who.is_empty() {
+            true => String::new(),
+            false => {
+                std::fs::write(&pair, certified(&authority, who)?)?;
+                format!("context.load_cert_chain({:?})", pair.to_string_lossy())
+            }
+        };
+        let script = format!(
+            "import smtplib, ssl
+context = ssl._create_unverified_context()
+{shown}
+with smtplib.SMTP('{}', {}) as wire:
+    wire.starttls(context=context)
+    wire.ehlo()
+    print(*wire.docmd('AUTH', 'EXTERNAL ='))
+",
+            starttls.ip(),
+            starttls.port()
+        );
+        let output = program::run("python3", ["-c", &script], b"")?;
+        let said = program::succeed(output)?.replace("b'", "");
+        assert!(said.starts_with(answer), "{who}: {said}");
+    }
+    assert!(stage.log().contains("mechanism=\"EXTERNAL\""));
+    Ok(())
+}
+
+fn authority() -> Result<rcgen::CertifiedIssuer<'static, rcgen::KeyPair>, Failure> {
+    let mut parameters = rcgen::CertificateParams::new(Vec::new())?;
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate()?;
+    Ok(rcgen::CertifiedIssuer::self_signed(parameters, key)?)
+}
+
+/// A client's certificate and key in PEM, for this name.
+fn certified(
+    authority: &rcgen::CertifiedIssuer<'_, rcgen::KeyPair>,
+    name: &str,
+) -> Result<String, Failure> {
+    let mut parameters = rcgen::CertificateParams::new(Vec::new())?;
+    parameters.distinguished_name = rcgen::DistinguishedName::new();
+    parameters
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
+    parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let key = rcgen::KeyPair::generate()?;
+    let certificate = parameters.signed_by(&key, authority)?;
+    Ok(certificate.pem() + &key.serialize_pem())
+}

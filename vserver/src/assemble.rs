@@ -168,6 +168,7 @@ impl Builder<'_> {
             certificate: server_tls.is_some(),
             accounts: !accounts.is_empty(),
             scram: accounts.has_scram_keys(),
+            certificates: server_tls.is_some() && definition.tls.client_ca.is_some(),
         };
         Generation {
             sessions: SessionSettings::new(|mode| session_settings(&definition, mode, means)),
@@ -192,6 +193,10 @@ impl Builder<'_> {
                 key: key?,
             });
         }
+        let client_ca = match &definition.tls.client_ca {
+            Some(path) => Some(self.pem(path, "the authority of client certificates")?),
+            None => None,
+        };
         if pairs.is_empty() {
             return None;
         }
@@ -204,7 +209,7 @@ impl Builder<'_> {
                 MinStrength::Bits128 => Strength::Bits128,
                 MinStrength::Bits256 => Strength::Bits256,
             },
-            ..ServerSettings::default()
+            client_ca,
         };
         ServerTls::new(&pairs, &settings, SystemTime::now())
             .inspect_err(|errors| {

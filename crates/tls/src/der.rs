@@ -20,6 +20,10 @@ pub(crate) struct Certificate<'a> {
     pub(crate) signature: &'a [u8],
     /// DNS names in lower case and addresses of the subject alternative name; else the common name.
     pub(crate) names: Vec<String>,
+    /// Mail addresses of the subject alternative name, as written.
+    pub(crate) mails: Vec<String>,
+    /// The subject's common name, as written.
+    pub(crate) common_name: Option<String>,
 }
 
 const BOOLEAN: u8 = 0x01;
@@ -33,6 +37,7 @@ const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
+const SAN_MAIL: u8 = 0x81;
 const SAN_DNS: u8 = 0x82;
 const SAN_ADDRESS: u8 = 0x87;
 
@@ -62,9 +67,11 @@ impl<'a> Certificate<'a> {
         let key_algorithm = inner.take(SEQUENCE)?;
         let key = bits(inner.take(BIT_STRING)?)?;
 
-        let mut names = alternative_names(body);
+        let alternative = alternative_names(body);
+        let common_name = common_name(subject);
+        let mut names = alternative.map_or_else(Vec::new, host_names);
         if names.is_empty() {
-            names.extend(common_name(subject));
+            names.extend(common_name.as_deref().map(str::to_ascii_lowercase));
         }
         Some(Certificate {
             signed,
@@ -78,6 +85,8 @@ impl<'a> Certificate<'a> {
             signature_algorithm,
             signature,
             names,
+            mails: alternative.map_or_else(Vec::new, mail_addresses),
+            common_name,
         })
     }
 }
@@ -108,20 +117,17 @@ fn bits(content: &[u8]) -> Option<&[u8]> {
     content.strip_prefix(&[0])
 }
 
-/// The names in the extensions, which stand last in the body.
-fn alternative_names(mut body: Reader<'_>) -> Vec<String> {
+/// The alternative names in the extensions, which stand last in the body.
+fn alternative_names(mut body: Reader<'_>) -> Option<Reader<'_>> {
     while let Some((tag, content)) = body.next() {
         if tag == EXTENSIONS {
-            return Reader(content)
-                .take(SEQUENCE)
-                .map(names_in)
-                .unwrap_or_default();
+            return Reader(content).take(SEQUENCE).and_then(names_in);
         }
     }
-    Vec::new()
+    None
 }
 
-fn names_in(extensions: &[u8]) -> Vec<String> {
+fn names_in(extensions: &[u8]) -> Option<Reader<'_>> {
     let mut extensions = Reader(extensions);
     while let Some(extension) = extensions.take(SEQUENCE) {
         let mut extension = Reader(extension);
@@ -132,14 +138,22 @@ fn names_in(extensions: &[u8]) -> Vec<String> {
         let list = extension
             .take(OCTET_STRING)
             .and_then(|value| Reader(value).take(SEQUENCE));
-        return list
-            .map(|list| general_names(Reader(list)))
-            .unwrap_or_default();
+        return list.map(Reader);
     }
-    Vec::new()
+    None
 }
 
-fn general_names(mut list: Reader<'_>) -> Vec<String> {
+/// RFC 5280 §4.2.1.6.
+fn mail_addresses(mut list: Reader<'_>) -> Vec<String> {
+    let mut mails = Vec::new();
+    while let Some((tag, content)) = list.next() {
+        let text = std::str::from_utf8(content).ok();
+        mails.extend(text.filter(|_| tag == SAN_MAIL).map(str::to_owned));
+    }
+    mails
+}
+
+fn host_names(mut list: Reader<'_>) -> Vec<String> {
     let mut names = Vec::new();
     while let Some((tag, content)) = list.next() {
         match tag {
@@ -170,7 +184,7 @@ fn common_name(subject: &[u8]) -> Option<String> {
         let mut attribute = Reader(Reader(set).take(SEQUENCE)?);
         if attribute.take(OID)? == COMMON_NAME {
             let (_, text) = attribute.next()?;
-            return std::str::from_utf8(text).ok().map(str::to_ascii_lowercase);
+            return std::str::from_utf8(text).ok().map(str::to_owned);
         }
     }
     None

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::der::Certificate;
 use rustls::{
     CipherSuite, ClientConnection, CommonState, NamedGroup, ProtocolVersion, ServerConnection,
 };
@@ -70,6 +71,19 @@ impl fmt::Display for Facts {
             Some(group) => write!(f, " group {group}"),
             None => Ok(()),
         }
+    }
+}
+
+/// Whom the certificate of a client names, which an authority of the server's has vouched for in the handshake: its mail
+/// addresses, or, if it has none, its common name. Nobody where the client has shown none.
+pub fn client_names(connection: &ServerConnection) -> Vec<String> {
+    let leaf = connection.peer_certificates().and_then(<[_]>::first);
+    let Some(certificate) = leaf.and_then(|leaf| Certificate::parse(leaf)) else {
+        return Vec::new();
+    };
+    match certificate.mails.is_empty() {
+        true => certificate.common_name.into_iter().collect(),
+        false => certificate.mails,
     }
 }
 

@@ -24,7 +24,7 @@ pub use binding::{Bindings, end_point};
 pub use certs::{CertificateFacts, Error, PairFiles, PemFile};
 pub use client::ClientTls;
 pub use der::rsa_bits;
-pub use facts::Facts;
+pub use facts::{Facts, client_names};
 pub use server::{MinVersion, ServerSettings, ServerTls, Strength};
 
 /// The streams after a handshake.

@@ -314,6 +314,38 @@ async fn a_client_may_show_a_certificate_of_the_named_authority() {
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
         params
     };
+    // Whom it names: mail addresses before the common name.
+    let named = async |change: &dyn Fn(&mut CertificateParams)| {
+        let mut params = params();
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        let client = Arc::new(show(
+            params.signed_by(&key, &authority).expect("a certificate"),
+            key,
+        ));
+        let (near, far) = tokio::io::duplex(4096);
+        let name = rustls::pki_types::ServerName::try_from("mx.example.com").expect("a name");
+        let ask = tokio_rustls::TlsConnector::from(client).connect(name, near);
+        let (served, _asked) = tokio::try_join!(server.accept(far), ask).expect("met");
+        postern_tls::client_names(served.get_ref().1)
+    };
+    let san = |params: &mut CertificateParams| {
+        params.subject_alt_names.push(rcgen::SanType::Rfc822Name(
+            "alice@example.com".try_into().expect("an address"),
+        ));
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "Alice");
+    };
+    assert_eq!(named(&san).await, ["alice@example.com"]);
+    let common = |params: &mut CertificateParams| {
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "Printer-7");
+    };
+    assert_eq!(named(&common).await, ["Printer-7"]);
+
     let key = KeyPair::generate().expect("a key");
     let known = show(
         params().signed_by(&key, &authority).expect("a certificate"),

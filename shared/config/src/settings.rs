@@ -182,8 +182,8 @@ pub static SETTINGS: &[Setting] = &[
         "The weakest encryption in bits: 128 or 256."),
     setting!(Tls, "min_version", Some(r#""1.2""#), None,
         "The oldest TLS version: 1.2 or 1.3."),
-    setting!(later Tls, "client_ca", None, Some(r#""/etc/postern/clients-ca.pem""#),
-        "Ask for client certificates of this authority; AUTH EXTERNAL."),
+    setting!(Tls, "client_ca", None, Some(r#""/etc/postern/clients-ca.pem""#),
+        "Ask for client certificates of this authority, and take AUTH EXTERNAL: the account is the one that a mail address in the certificate names, or its common name if it has no address."),
 
     setting!(Connection, "mode", Some(r#""all-except""#), None,
         "only: the list below may connect. all-except: all but the list."),

@@ -74,9 +74,7 @@ impl Tls {
         fields.set(&mut tls.min_strength, "min_strength", min_strength);
         fields.set(&mut tls.min_version, "min_version", min_version);
         fields.set_some(&mut tls.client_ca, "client_ca", |reader, node| {
-            let path = reader.path(node, "\"/etc/postern/clients-ca.pem\"")?;
-            reader.not_yet(node.span(), "login by client certificate", "remove it");
-            Some(path)
+            reader.path(node, "\"/etc/postern/clients-ca.pem\"")
         });
         tls
     }

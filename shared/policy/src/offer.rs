@@ -15,6 +15,8 @@ pub struct Means {
     pub accounts: bool,
     /// Accounts with SCRAM keys.
     pub scram: bool,
+    /// An authority whose certificates clients may show.
+    pub certificates: bool,
 }
 
 /// The session settings of an identity of this kind.
@@ -49,6 +51,8 @@ fn mechanisms_in_tls(definition: &Definition, means: Means) -> Vec<&'static str>
     let authentication = &definition.authentication;
     names(|mechanism| match mechanism {
         Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => authentication.scram && means.scram,
+        // The session offers it only to a client that has shown one.
+        Mechanism::External => means.certificates && means.accounts,
         other => other.reveals_password() && authentication.basic && means.accounts,
     })
 }

@@ -38,6 +38,7 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
             certificate: generation.server_tls.is_some(),
             accounts: !generation.accounts.is_empty(),
             scram: generation.accounts.has_scram_keys(),
+            certificates: generation.definition.tls.client_ca.is_some(),
         },
         hosts: &hosts.resolved,
         names: Names::Unasked,

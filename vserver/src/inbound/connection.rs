@@ -116,6 +116,9 @@ impl Connection {
             }
         }
         let mut session = Session::new(settings, Instant::now());
+        if self.mode == TlsMode::Implicit {
+            session.secured(Instant::now(), secured(&wire));
+        }
         wire.receive_early(&mut session, self.pause()).await;
         session.greet(Instant::now());
         while let Ok(Ended::StartTls) = self.converse(&mut session, &mut wire).await {
@@ -124,7 +127,7 @@ impl Connection {
                 Some(secured) => wire = secured,
                 None => return,
             }
-            session.secured(Instant::now(), Secured::default());
+            session.secured(Instant::now(), secured(&wire));
         }
         self.tell_of_stranger(&session);
         wire.shut().await;
@@ -292,6 +295,10 @@ impl Connection {
             tls: self.tls.as_deref(),
             bindings,
             plus_offered,
+            certified: match (wire, ask.first) {
+                (Wire::Tls(stream), true) => postern_tls::client_names(stream.get_ref().1),
+                _ => Vec::new(),
+            },
         };
         if let Some(found) = self.walk.step(&attempt, ask).await {
             self.seat
@@ -578,6 +585,16 @@ impl Transaction {
                     }));
             }
         }
+    }
+}
+
+/// What the session is told of the handshake.
+fn secured(wire: &Wire) -> Secured {
+    Secured {
+        client_certificate: match wire {
+            Wire::Tls(stream) => stream.get_ref().1.peer_certificates().is_some(),
+            Wire::Plain(_) => false,
+        },
     }
 }
 

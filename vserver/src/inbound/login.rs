@@ -74,6 +74,8 @@ pub(crate) struct Attempt<'a> {
     pub bindings: Bindings,
     /// Whether SCRAM-SHA-256-PLUS is among what was offered.
     pub plus_offered: bool,
+    /// Whom the client's certificate names.
+    pub certified: Vec<String>,
 }
 
 /// How an exchange ended.
@@ -176,6 +178,9 @@ impl Walk {
                 }) => {
                     let checked = attempt.check(authzid.as_deref(), authcid, password);
                     return Turn::End(checked.await);
+                }
+                Step::Want(Want::Certificate { authzid }) => {
+                    return Turn::End(attempt.certified(authzid.as_deref()).await);
                 }
                 Step::Want(_) => {
                     return Turn::End(attempt.refused(exchange.name(), NO_SOURCE, None));
@@ -290,6 +295,32 @@ impl Attempt<'_> {
             Some((keys, account)) => (keys, Some(account)),
             None => (ScramKeys::invented(&self.server.secret, name), None),
         })
+    }
+
+    /// The account that the client's certificate names, the first of its names that is one.
+    async fn certified(&self, authzid: Option<&str>) -> End {
+        for name in &self.certified {
+            let found = match self.generation.accounts.find(name).await {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(unavailable) => {
+                    return End::Unavailable {
+                        name: name.clone(),
+                        why: unavailable.to_string(),
+                        guess: None,
+                    };
+                }
+            };
+            let itself = authzid.is_none_or(|other| {
+                other.eq_ignore_ascii_case(name) || other.eq_ignore_ascii_case(&found.account)
+            });
+            return match itself {
+                true => End::Account(found),
+                false => self.refused(Some(name), OTHER, None),
+            };
+        }
+        let name = self.certified.first().map(String::as_str);
+        self.refused(name, "the certificate names no account", None)
     }
 
     async fn check(&self, authzid: Option<&str>, authcid: String, password: Secret) -> End {

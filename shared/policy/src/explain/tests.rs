@@ -47,6 +47,7 @@ fn known(names: Names<'_>) -> Known<'_> {
             certificate: true,
             accounts: true,
             scram: false,
+            certificates: false,
         },
         hosts: postern_access::NameFacts::NONE.hosts,
         names,

@@ -46,6 +46,7 @@ pub(super) fn explain(path: &Path, case: &Case, no_dns: bool) -> Result<Explanat
             scram: accounts
                 .iter()
                 .any(|file| file.iter().any(|account| account.scram.is_some())),
+            certificates: policy.definition.tls.client_ca.is_some(),
         },
         hosts: &hosts,
         names: Names::Unasked,
