@@ -260,6 +260,80 @@ fn a_server_that_cannot_be_asked_is_no_refusal() -> Outcome {
     Ok(())
 }
 
+/// Dovecot's accounts are taken to be there, in the file as in the worker; a directory's are not known to the file.
+#[test]
+fn accounts_that_are_in_no_file() -> Outcome {
+    let mut stage = Stage::new()?;
+    let accounts = stage.accounts();
+    let source = |name: &str, sources: &str| -> Result<(), Failure> {
+        let definition = Definition::open_relay("gate.example.test", wait::free_address()?)
+            .authentication("basic_requires_tls", "false")
+            .authentication("default_domain", "\"example.test\"")
+            .authentication("accounts", sources);
+        stage.define(name, &definition)
+    };
+    let socket = stage.path("no-dovecot");
+    let file = format!("{{ file = \"{}\" }}", accounts.display());
+    let dovecot = format!("{{ dovecot = \"{}\" }}", socket.display());
+    let ldap = "{ ldap = { servers = [\"ldap://127.0.0.1:1\"], tls = \"none\", kind = \"openldap\", base = \"dc=example\" } }";
+    source("gate", &format!("[{dovecot}, {file}]"))?;
+    source("last", &format!("[{file}, {ldap}]"))?;
+    source("first", &format!("[{ldap}, {file}]"))?;
+    let asked = |words: &[&str]| -> Result<(Option<i32>, String), Failure> {
+        let output = stage.postern(&[&["explain", "--from=127.0.0.1"], words].concat())?;
+        let mut text = String::from_utf8(output.stdout)?;
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        Ok((output.status.code(), text))
+    };
+    let from_file = |name: &str, login: &str, sender: &str| {
+        let file = stage.path(&format!("etc/servers/{name}.toml"));
+        let login = format!("--login={login}");
+        let sender = format!("--sender={sender}");
+        asked(&[&format!("--file={}", file.display()), &login, &sender])
+    };
+    for (name, login) in [("last", "carol"), ("first", "alice")] {
+        let (code, text) = from_file(name, login, "alice@example.test")?;
+        assert_eq!(code, Some(2), "{text}");
+        assert!(
+            text.contains("only the running server can ask LDAP"),
+            "{text}"
+        );
+    }
+    let (code, text) = from_file("last", "alice", "alice@example.test")?;
+    assert_eq!(code, Some(0), "{text}");
+    let cases = [
+        ("carol", "carol@example.test", 0),
+        ("carol", "alice@example.test", 1),
+        ("alice", "alice@example.test", 0),
+    ];
+    let files: Vec<(Option<i32>, String)> = cases
+        .iter()
+        .map(|(login, sender, _)| from_file("gate", login, sender))
+        .collect::<Result<_, Failure>>()?;
+    stage.start_with(&["gate"])?;
+    for ((login, sender, code), file) in cases.iter().zip(files) {
+        let asked = stage.postern(&[
+            "explain",
+            "gate",
+            "--from=127.0.0.1",
+            &format!("--login={login}"),
+            &format!("--sender={sender}"),
+        ])?;
+        assert_eq!(
+            file,
+            (asked.status.code(), String::from_utf8(asked.stdout)?)
+        );
+        assert_eq!(file.0, Some(*code), "{}", file.1);
+        assert_eq!(
+            file.1.contains("Dovecot tells nobody"),
+            *login == "carol",
+            "{}",
+            file.1
+        );
+    }
+    Ok(())
+}
+
 /// A worker of an older release hears questions it does not know: it says so, and goes on answering.
 #[test]
 fn a_question_nobody_knows_is_answered() -> Outcome {

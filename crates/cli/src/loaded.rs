@@ -58,7 +58,7 @@ impl Loaded {
         let sources = self.policy.definition.authentication.accounts.iter();
         let files = sources.filter_map(|source| match source {
             AccountSource::File { path } => Some(Hosting::locate(&self.path, path)),
-            // The other sources are errors of the definition in this build.
+            // A directory and Dovecot tell who is there to the running server only.
             _ => None,
         });
         files.map(|path| account_file(&path)).collect()

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern_access::{Login, ResolvedHosts};
-use postern_config::{AccountSource, Identity, Section, TlsMode};
+use postern_config::{Identity, Section, TlsMode};
 use postern_control::query::{Case, Explanation, Stage, StageKind, StepRow};
 use postern_smtp::{Secured, Session, TlsOffer};
 
@@ -38,8 +38,10 @@ pub struct Known<'a> {
     pub hosts: &'a ResolvedHosts,
     /// The client's names, where the case does not give them.
     pub names: Names<'a>,
-    /// The account that the case logs in to, if there is such a one.
+    /// The account that the case logs in to by a password, if there is such a one.
     pub login: Option<Login<'a>>,
+    /// The account that it logs in to by SCRAM: the one of that name in a file, if it has keys.
+    pub keyed: Option<Login<'a>>,
     /// Now.
     pub now: Instant,
 }
@@ -91,7 +93,6 @@ pub fn explain(policy: &Policy, case: &Case, known: &Known<'_>) -> Result<Explan
         notes: Vec::new(),
     };
     let accepted = run.all()?;
-    run.note_elsewhere();
     run.notes.push(LIMITS.to_owned());
     Ok(Explanation {
         accepted,
@@ -149,19 +150,6 @@ impl Run<'_> {
             && self.login()?
             && self.sender()?
             && self.recipients()?)
-    }
-
-    /// Whoever is in no file may be known elsewhere, where nobody asks without a password.
-    fn note_elsewhere(&mut self) {
-        let sources = &self.judge.policy.definition.authentication.accounts;
-        let is_file = |source: &AccountSource| matches!(source, AccountSource::File { .. });
-        if let Some(login) = &self.case.login
-            && self.known.login.is_none()
-            && !sources.iter().all(is_file)
-        {
-            let note = format!("left out: whether {login} is known to a source that is no file");
-            self.notes.push(note);
-        }
     }
 
     fn connection(&mut self) -> Result<bool, Unfinished> {
@@ -256,8 +244,9 @@ impl Run<'_> {
             false => settings.mechanisms_clear,
         };
         let mut steps = self.judge.offer(&offered, self.session.is_secure());
-        let mechanism = offered.iter().find(|name| **name == "PLAIN");
-        let mechanism = mechanism.or(offered.first()).unwrap_or(&"PLAIN");
+        // By a password if it may be shown, else by a proof of it.
+        let mut ways = ["PLAIN", "SCRAM-SHA-256"].into_iter();
+        let mechanism = ways.find(|name| offered.contains(name)).unwrap_or("PLAIN");
         let mut said = self.say(&format!("AUTH {mechanism}"))?;
         steps.append(&mut said.steps);
         said.steps = steps;

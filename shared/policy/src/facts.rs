@@ -70,7 +70,7 @@ pub struct AccountFacts {
     /// Whether it has keys for SCRAM.
     #[serde(default)]
     pub scram: bool,
-    /// A number that changes when the password does: see [`mark`].
+    /// A number that changes when the password does.
     pub password: u64,
 }
 

@@ -1,7 +1,11 @@
-//! The client of a case, on the wire: it says what the case says, and stops where it is refused.
+//! The client of a case, on the wire: it says what the case says, and stops where it is refused. It logs in by PLAIN
+//! unless only SCRAM is offered.
 
 use super::Case;
 use super::servers::BALANCER;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use postern_sasl::{Bindings, Credentials, Login, Mechanism, Peer};
 use postern_tests::Failure;
 use postern_tests::wire::connect_from;
 use rustls::pki_types::pem::PemObject;
@@ -13,12 +17,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// `\0NAME\0PASSWORD` in base64.
-const LOGINS: [(&str, &str); 4] = [
-    ("alice", "AGFsaWNlAHdvbmRlci5sYW5kLTE="),
-    ("ALICE", "AEFMSUNFAHdvbmRlci5sYW5kLTE="),
-    ("bob", "AGJvYgBidWlsZGVyLmJvYi0y"),
-    ("mallory", "AG1hbGxvcnkAZ3Vlc3M="),
+const PASSWORDS: [(&str, &str); 4] = [
+    ("alice", "wonder.land-1"),
+    ("ALICE", "wonder.land-1"),
+    ("bob", "builder.bob-2"),
+    ("mallory", "guess"),
 ];
 
 trait Wire: Read + Write {}
@@ -33,6 +36,7 @@ pub(crate) fn replies(case: &Case, to: SocketAddr, trust: &Path) -> Result<Vec<S
         plain: Some(stream.try_clone()?),
         wire: Box::new(stream),
         replies: Vec::new(),
+        only_scram: false,
     };
     client.talk(case, implicit, trust)?;
     Ok(client.replies)
@@ -57,6 +61,8 @@ struct Client {
     plain: Option<TcpStream>,
     wire: Box<dyn Wire>,
     replies: Vec<String>,
+    /// As the last EHLO was answered.
+    only_scram: bool,
 }
 
 impl Client {
@@ -84,9 +90,9 @@ impl Client {
             }
         }
         if let Some(login) = &case.login {
-            let found = LOGINS.iter().find(|(name, _)| name == login);
-            let (_, blob) = found.ok_or_else(|| format!("{login} has no password here"))?;
-            if !self.say(&format!("AUTH PLAIN {blob}"))? {
+            let found = PASSWORDS.iter().find(|(name, _)| name == login);
+            let (name, password) = found.ok_or_else(|| format!("{login} has no password here"))?;
+            if !self.log_in(name, password)? {
                 return Ok(());
             }
         }
@@ -117,9 +123,46 @@ impl Client {
         let name = case.ehlo.unwrap_or("client.example");
         let accepted = self.say(&format!("EHLO {name}"))?;
         if accepted {
-            self.replies.pop();
+            let offers = self.replies.pop().unwrap_or_default();
+            self.only_scram = offers.contains(" SCRAM-SHA-256") && !offers.contains(" PLAIN");
         }
         Ok(accepted)
+    }
+
+    /// Only the last reply of an exchange is the answer to it.
+    fn log_in(&mut self, name: &str, password: &str) -> Result<bool, Failure> {
+        let mechanism = match self.only_scram {
+            true => Mechanism::ScramSha256,
+            false => Mechanism::Plain,
+        };
+        let credentials = Credentials {
+            name: name.to_owned(),
+            password: password.into(),
+        };
+        let peer = Peer {
+            random: [7; 32],
+            bindings: Bindings::default(),
+            plus_offered: false,
+            host: "localhost".to_owned(),
+            time: 0,
+        };
+        let mut login = Login::facing(mechanism, &credentials, peer);
+        let first = login.initial().ok_or("nothing to say first")?;
+        let first = STANDARD.encode(first.expose());
+        let mut accepted = self.say(&format!("AUTH {} {first}", mechanism.name()))?;
+        while let Some(challenge) = self.challenge() {
+            let challenge = STANDARD.decode(challenge).map_err(|why| why.to_string())?;
+            let answer = login.answer(&challenge)?;
+            accepted = self.say(&STANDARD.encode(answer.expose()))?;
+        }
+        Ok(accepted)
+    }
+
+    /// The last reply's, if it is one, which is taken away.
+    fn challenge(&mut self) -> Option<String> {
+        let is_one = self.replies.last()?.starts_with("334 ");
+        let reply = self.replies.pop_if(|_| is_one)?;
+        reply.get(4..).map(str::to_owned)
     }
 
     fn say(&mut self, line: &str) -> Result<bool, Failure> {

@@ -1,7 +1,7 @@
 //! The servers of the table, and the names that their rules ask for.
 
 use postern_tests::peers::Dns;
-use postern_tests::stage::Stage;
+use postern_tests::stage::{Stage, private};
 use postern_tests::{Failure, wait};
 use std::collections::BTreeMap;
 use std::fs;
@@ -164,6 +164,34 @@ require = true
 domains = [{ name = "example.test", to = "maildir:MAIL/{domain}/{local}", recipients = ["alice"] }]
 "#;
 
+/// Only SCRAM, for those who have keys.
+const KEYS: &str = r#"[general]
+fqdn = "keys.example.test"
+listen = [LISTEN]
+proxy_from = ["BALANCER"]
+
+[access.authentication]
+basic = false
+accounts = [{ file = "KEYED" }]
+
+[access.tls]
+certificates = [{ certificate = "CERTIFICATE", key = "KEY" }]
+
+[delivery]
+domains = [{ name = "example.test", to = "maildir:MAIL/{domain}/{local}" }]
+"#;
+
+/// alice has keys, bob has none; both have the password of their stage's account.
+const KEYED: &str = r#"[accounts."alice"]
+password = "$argon2id$v=19$m=8,t=1,p=1$YWxpY2VhbGljZWFsaWNlMQ$YhOLIF8zm0pQPfG4Ej5ICxSNnyfnz6BMT8QzMpLMS38"
+scram = "SCRAM-SHA-256$4096:YWxpY2VhbGljZWFsaWNlMQ==$bQDbGXf+hVlOpLgApsIlEgguixNgOSANIU6/Ayt5XdI=:Oka+awOY6pveE3CrhdFfVLe0puPlToKxGh54ck6cd1w="
+addresses = ["alice@example.test"]
+
+[accounts."bob"]
+password = "$argon2id$v=19$m=8,t=1,p=1$Ym9iYm9iYm9iYm9iYm9iMQ$y0cBnLeivHtZL4/6CaeJA4W05pZlWg76FK56yGxYR4M"
+addresses = ["bob@example.test"]
+"#;
+
 /// The servers, where they listen, and the name server they ask.
 pub(crate) struct Servers {
     pub(crate) stage: Stage,
@@ -182,6 +210,7 @@ impl Servers {
         for (name, text) in [("blocked", BLOCKED), ("people", PEOPLE)] {
             fs::write(stage.path(&format!("etc/servers/lists/{name}.txt")), text)?;
         }
+        private(&stage.path("etc/keyed.toml"), KEYED)?;
         let (mark, accept) = (
             SENDERS.replace("WORD", "mark"),
             SENDERS.replace("WORD", "accept"),
@@ -193,6 +222,7 @@ impl Servers {
             ("mark", &mark),
             ("accept", &accept),
             ("secure", SECURE),
+            ("keys", KEYS),
         ];
         for (name, text) in all {
             let listen = listen(name, &mut addresses)?;
@@ -235,6 +265,7 @@ fn filled(text: &str, stage: &Stage, listen: &str, resolver: SocketAddr) -> Stri
     let path = |path: &Path| path.to_string_lossy().into_owned();
     [
         ("LISTEN", listen.to_owned()),
+        ("KEYED", path(&stage.path("etc/keyed.toml"))),
         ("ACCOUNTS", path(&stage.accounts())),
         ("CERTIFICATE", path(&stage.certificate())),
         ("BALANCER", BALANCER.to_owned()),

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern_control::query::{Answer, Case};
-use postern_policy::Means;
 use postern_policy::explain::{Known, Names, Unfinished, explain as explain_case};
 use postern_policy::facts::Facts;
+use postern_policy::{Means, TAKEN_FOR_DOVECOTS};
 use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::task::spawn_blocking;
 
@@ -33,6 +33,8 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
             };
         }
     };
+    let keyed = login.and_then(|name| generation.accounts.scram_keys(name));
+    let keyed = keyed.map(|(_, account)| account);
     let mut known = Known {
         means: Means {
             certificate: generation.server_tls.is_some(),
@@ -43,6 +45,7 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
         hosts: &hosts.resolved,
         names: Names::Unasked,
         login: account.as_ref().map(LoggedIn::as_login),
+        keyed: keyed.as_ref().map(LoggedIn::as_login),
         now: Instant::now(),
     };
     let mut explained = explain_case(&generation.policy, case, &known);
@@ -59,9 +62,7 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
     match explained {
         Ok(mut explanation) => {
             if is_assumed && account.is_some() {
-                let note =
-                    "Dovecot tells nobody without the password: it is taken to have this account";
-                explanation.notes.push(note.to_owned());
+                explanation.notes.push(TAKEN_FOR_DOVECOTS.to_owned());
             }
             if server.door.phase() != Phase::Open {
                 let note = "the server is paused or stopping: new connections hear 421 4.3.2";

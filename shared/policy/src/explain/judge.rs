@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use postern_access::{Login, Matched, NameFacts, Reason, Step, Verdict};
 use postern_config::{Definition, Section};
 use postern_control::query::{Case, StepRow};
+use postern_sasl::Mechanism;
 use postern_smtp::{Ask, AuthAnswer, AuthStep, Event, ForwardPath, Mail, Mailbox, Rcpt, Reply};
 
 use super::{Known, Names, Unfinished};
@@ -105,8 +106,18 @@ impl<'a> Judge<'a> {
 
     fn auth(&mut self, ask: Ask<'_, AuthStep>, steps: &mut Steps) {
         let asked = self.case.login.as_deref().unwrap_or_default();
-        let Some(login) = self.known.login else {
-            let what = format!("authentication.accounts: there is no {asked}");
+        let found = match is_scram(ask.mechanism) {
+            true => self.known.keyed,
+            false => self.known.login,
+        };
+        let Some(login) = found else {
+            let what = match self.known.login {
+                Some(login) => format!(
+                    "authentication.accounts: {} has no keys for SCRAM, and nothing else is offered",
+                    login.account
+                ),
+                None => format!("authentication.accounts: there is no {asked}"),
+            };
             steps.push(self.setting(Section::Authentication, "accounts", what, true));
             ask.refuse(decide::login_refused());
             return;
@@ -254,24 +265,32 @@ impl<'a> Judge<'a> {
             let what = "authentication.accounts: there are none".to_owned();
             return vec![setting("accounts", what, true)];
         }
-        if !authentication.basic {
-            return vec![setting(
-                "basic",
-                "authentication.basic: false".to_owned(),
+        let nothing = offered.is_empty();
+        let mut steps = vec![match authentication.basic {
+            true => {
+                let what = format!(
+                    "authentication.basic_requires_tls: {}",
+                    authentication.basic_requires_tls
+                );
+                setting("basic_requires_tls", what, nothing)
+            }
+            false => setting("basic", "authentication.basic: false".to_owned(), nothing),
+        }];
+        if nothing {
+            let why = match (authentication.scram, self.known.means.scram) {
+                (false, _) => "false",
+                (true, false) => "no account has keys",
+                (true, true) => "outside TLS only where there is none to be had",
+            };
+            steps.push(setting(
+                "scram",
+                format!("authentication.scram: {why}"),
                 true,
-            )];
-        }
-        let what = format!(
-            "authentication.basic_requires_tls: {}",
-            authentication.basic_requires_tls
-        );
-        let mut steps = vec![setting("basic_requires_tls", what, offered.is_empty())];
-        if !offered.is_empty() {
-            let within = if secure { "inside TLS" } else { "in clear" };
-            steps.push(plain(
-                &format!("offered {within}: {}", offered.join(", ")),
-                false,
             ));
+        } else {
+            let within = if secure { "inside TLS" } else { "in clear" };
+            let what = format!("offered {within}: {}", offered.join(", "));
+            steps.push(plain(&what, false));
         }
         steps
     }
@@ -368,6 +387,14 @@ fn plain(rule: &str, matched: bool) -> StepRow {
         place: None,
         matched,
     }
+}
+
+fn is_scram(mechanism: &str) -> bool {
+    let mechanism = mechanism.parse::<Mechanism>();
+    matches!(
+        mechanism,
+        Ok(Mechanism::ScramSha256 | Mechanism::ScramSha256Plus)
+    )
 }
 
 fn is_by_list(steps: &[StepRow]) -> bool {

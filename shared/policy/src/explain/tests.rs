@@ -29,11 +29,15 @@ certificates = [{ certificate = "cert.pem", key = "key.pem" }]
 "#;
 
 fn policy() -> Policy {
+    policy_of(DEFINITION)
+}
+
+fn policy_of(text: &str) -> Policy {
     let path = std::path::Path::new("/somewhere/servers/mx1.toml");
-    let (definition, findings) = postern_config::load(DEFINITION, path);
+    let (definition, findings) = postern_config::load(text, path);
     let mut source = Source {
         path,
-        text: DEFINITION,
+        text,
         read: &mut |_| Err("no file is read here".to_owned()),
         findings,
     };
@@ -52,6 +56,7 @@ fn known(names: Names<'_>) -> Known<'_> {
         hosts: postern_access::NameFacts::NONE.hosts,
         names,
         login: None,
+        keyed: None,
         now: Instant::now(),
     }
 }
@@ -199,4 +204,53 @@ fn an_address_that_is_not_listened_on_is_no_case() {
     case.local = Some(elsewhere);
     let explained = explain(&policy(), &case, &known(Names::LeftOut));
     assert_eq!(explained, Err(Unfinished::NoIdentity(elsewhere)));
+}
+
+/// What a definition with only SCRAM says to accounts with keys and without.
+#[test]
+fn without_basic_keys_decide() {
+    let only_scram = DEFINITION.replacen("anonymous = true", "basic = false", 1);
+    let policy = policy_of(&only_scram);
+    let alice = Login {
+        account: "alice",
+        groups: &[],
+        addresses: &[],
+    };
+    let mut known = known(Names::Found(&[]));
+    known.means.scram = true;
+    known.login = Some(alice);
+    let mut case = case("192.0.2.7", "", &[]);
+    case.sender = None;
+    case.login = Some("alice".to_owned());
+    case.local = Some("127.0.0.1:4650".parse().unwrap());
+    let heard = |known: &Known<'_>| {
+        let explained = explain(&policy, &case, known).unwrap();
+        let stage = explained.stages.last().unwrap();
+        let steps: Vec<String> = stage.steps.iter().map(|step| step.rule.clone()).collect();
+        (stage.reply.clone(), steps)
+    };
+    let (reply, steps) = heard(&known);
+    assert_eq!(reply, "535 5.7.8 Authentication unsuccessful");
+    assert_eq!(
+        steps,
+        [
+            "authentication.basic: false",
+            "offered inside TLS: SCRAM-SHA-256, SCRAM-SHA-256-PLUS",
+            "authentication.accounts: alice has no keys for SCRAM, and nothing else is offered",
+        ]
+    );
+    known.keyed = Some(alice);
+    let (reply, steps) = heard(&known);
+    assert!(reply.starts_with("235 "), "{reply}");
+    assert_eq!(steps[2], "authentication.accounts: alice");
+    known.means.scram = false;
+    let (reply, steps) = heard(&known);
+    assert!(reply.starts_with("504 "), "{reply}");
+    assert_eq!(
+        steps[..2],
+        [
+            "authentication.basic: false",
+            "authentication.scram: no account has keys"
+        ]
+    );
 }

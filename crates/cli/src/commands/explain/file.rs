@@ -7,10 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use postern_access::ResolvedHosts;
+use postern_config::{Account, AccountFile, AccountSource, Authentication};
 use postern_control::query::{Case, Explanation};
 use postern_dns::{Lookup, Resolver, reverse};
 use postern_policy::explain::{Known, Names, Unfinished, explain as explain_case};
-use postern_policy::{Means, Policy, find_account, login_of};
+use postern_policy::{Means, Policy, TAKEN_FOR_DOVECOTS, dovecots, find_account, login_of};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -34,8 +35,13 @@ pub(super) fn explain(path: &Path, case: &Case, no_dns: bool) -> Result<Explanat
         None => Vec::new(),
     };
     let login = case.login.as_deref();
-    let account =
+    let who = match login {
+        Some(name) => who(path, authentication, &accounts, name)?,
+        None => Who::Nobody,
+    };
+    let keyed =
         login.and_then(|name| find_account(&accounts, name, &authentication.default_domain));
+    let keyed = keyed.filter(|account| account.scram.is_some());
     let mut notes = Vec::new();
     let dns = if no_dns { None } else { Some(Dns::of(policy)?) };
     let hosts = hosts(policy, dns.as_ref(), &mut notes);
@@ -50,7 +56,8 @@ pub(super) fn explain(path: &Path, case: &Case, no_dns: bool) -> Result<Explanat
         },
         hosts: &hosts,
         names: Names::Unasked,
-        login: account.map(login_of),
+        login: who.account().map(login_of),
+        keyed: keyed.map(login_of),
         now: Instant::now().into_std(),
     };
     let mut explained = explain_case(policy, case, &known);
@@ -68,6 +75,9 @@ pub(super) fn explain(path: &Path, case: &Case, no_dns: bool) -> Result<Explanat
     match explained {
         Ok(mut explanation) => {
             notes.append(&mut explanation.notes);
+            if matches!(who, Who::Dovecots(_)) {
+                notes.push(TAKEN_FOR_DOVECOTS.to_owned());
+            }
             explanation.notes = notes;
             Ok(explanation)
         }
@@ -75,6 +85,65 @@ pub(super) fn explain(path: &Path, case: &Case, no_dns: bool) -> Result<Explanat
             what: format!("{}: {unfinished}", path.display()),
             remedy: "name an address of `listen` with --on".to_owned(),
         }),
+    }
+}
+
+/// Whom a name at login means.
+enum Who<'a> {
+    Nobody,
+    Account(&'a Account),
+    /// Nobody's in a file, so that it may be one of Dovecot's.
+    Dovecots(Account),
+}
+
+impl Who<'_> {
+    fn account(&self) -> Option<&Account> {
+        match self {
+            Who::Nobody => None,
+            Who::Account(account) => Some(account),
+            Who::Dovecots(account) => Some(account),
+        }
+    }
+}
+
+/// Asks the sources in order, as the worker does; a directory cannot be asked from here.
+fn who<'a>(
+    path: &Path,
+    authentication: &Authentication,
+    files: &'a [AccountFile],
+    name: &str,
+) -> Result<Who<'a>, Error> {
+    let default_domain = &authentication.default_domain;
+    let mut files = files.iter();
+    let mut dovecot = false;
+    for source in &authentication.accounts {
+        match source {
+            AccountSource::File { .. } => {
+                if let Some(account) = find_account(files.next(), name, default_domain) {
+                    return Ok(Who::Account(account));
+                }
+            }
+            AccountSource::Ldap(_) => return Err(ask_the_server(path, name)),
+            AccountSource::Dovecot { .. } => dovecot = true,
+            // Errors of the definition in this build.
+            AccountSource::Windows | AccountSource::Gssapi => {}
+        }
+    }
+    Ok(match dovecot {
+        true => Who::Dovecots(dovecots(name, default_domain)),
+        false => Who::Nobody,
+    })
+}
+
+/// Exit code 1 would say that the login is refused.
+fn ask_the_server(path: &Path, name: &str) -> Error {
+    let what = format!(
+        "{}: whether {name} is an account is not known: only the running server can ask LDAP",
+        path.display()
+    );
+    Error::Usage {
+        what,
+        remedy: "ask the server by its name, without --file; or leave --login out".to_owned(),
     }
 }
 
