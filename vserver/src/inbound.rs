@@ -4,7 +4,9 @@
 
 pub(crate) mod connection;
 pub(crate) mod deposit;
+pub(crate) mod guesses;
 pub(crate) mod login;
 pub(crate) mod proxy_header;
 pub(crate) mod trace;
+mod transaction;
 pub(crate) mod wire;

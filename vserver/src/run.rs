@@ -29,7 +29,7 @@ use crate::assemble::{Assembled, Parcel, assemble};
 use crate::counters::Counters;
 use crate::door::{Door, Phase};
 use crate::hosts;
-use crate::inbound::login::Guesses;
+use crate::inbound::guesses::Guesses;
 use crate::names::Names;
 use crate::orders;
 use crate::outbound::{Outbound, OutboundParts};

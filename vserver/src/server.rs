@@ -15,7 +15,7 @@ use postern_track::Journal;
 use crate::counters::Counters;
 use crate::door::Door;
 use crate::generation::Current;
-use crate::inbound::login::Guesses;
+use crate::inbound::guesses::Guesses;
 use crate::names::Names;
 use crate::outbound::Outbound;
 

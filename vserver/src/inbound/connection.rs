@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 
 use postern_access::NameFacts;
 use postern_hosting::TlsMode;
-use postern_policy::decide::{self, Accepted, Asker};
+use postern_policy::decide::{self, Asker};
 use postern_sasl::{Bindings, Mechanism};
 use postern_smtp::{
     self as smtp, Ask, Event, Mail, Queued, Rcpt, Reply, Secured, Session, Stranger,
 };
-use postern_spool::{BodyKind, Envelope, Notify, Recipient, Ret};
+use postern_spool::Envelope;
 use postern_track::Event as Tracked;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -32,6 +32,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::deposit::{self, Incoming};
 use super::login::{Attempt, Walk};
 use super::trace::{Trace, protocol};
+use super::transaction::{Transaction, Whose};
 use super::wire::Wire;
 use crate::accounts::LoggedIn;
 use crate::counters::{add, count};
@@ -63,15 +64,6 @@ pub(crate) struct Connection {
     transaction: Option<Box<Transaction>>,
     bad_recipients: u32,
     errors: u32,
-}
-
-/// One message as it is being sent.
-struct Transaction {
-    sender: String,
-    recipients: Vec<Recipient>,
-    mail: Mail,
-    marked: bool,
-    incoming: Option<Incoming>,
 }
 
 /// Why a stretch of conversation ended.
@@ -326,13 +318,7 @@ impl Connection {
             Ok(_) if !self.within_rate(Counted::Message) => self.refuse_sender(ask, too_fast()),
             Ok(verdict) => {
                 let mail = ask.accept(());
-                self.transaction = Some(Box::new(Transaction {
-                    sender: mail.sender.to_string(),
-                    recipients: Vec::new(),
-                    mail,
-                    marked: verdict.marked,
-                    incoming: None,
-                }));
+                self.transaction = Some(Box::new(Transaction::open(mail, verdict.marked)));
             }
         }
     }
@@ -462,7 +448,12 @@ impl Connection {
             ask.refuse(reply);
             return;
         }
-        let envelope = Arc::new(self.envelope(*open, &ask));
+        let whose = Whose {
+            login: self.login.as_ref().map(|login| login.account.as_str()),
+            client: self.client,
+            helo: self.hello.as_ref().map(|hello| &*hello.name),
+        };
+        let envelope = Arc::new(open.envelope(&ask, whose));
         match incoming.commit(&self.server.spool, &envelope).await {
             Ok(committed) => {
                 let id = committed.id.to_string();
@@ -478,30 +469,6 @@ impl Connection {
                 count(&self.server.counters.messages_refused);
                 ask.refuse(deposit::refusal(&error));
             }
-        }
-    }
-
-    fn envelope(&self, open: Transaction, deposit: &smtp::Deposit) -> Envelope {
-        Envelope {
-            sender: open.sender,
-            recipients: open.recipients,
-            received: unix_ms(),
-            body: match open.mail.body {
-                smtp::BodyKind::Binary => BodyKind::Binary,
-                // What the client said counts less than what it sent: a next hop must not be told 7BIT of an 8-bit body.
-                _ if deposit.eight_bit => BodyKind::EightBit,
-                smtp::BodyKind::EightBit => BodyKind::EightBit,
-                smtp::BodyKind::SevenBit => BodyKind::SevenBit,
-            },
-            smtputf8: open.mail.smtputf8,
-            ret: open.mail.ret.map(|ret| match ret {
-                smtp::Ret::Full => Ret::Full,
-                smtp::Ret::Headers => Ret::Headers,
-            }),
-            envid: open.mail.envid.map(String::from),
-            login: self.login.as_ref().map(|login| login.account.clone()),
-            client: Some(self.client),
-            helo: self.hello.as_ref().map(|hello| hello.name.to_string()),
         }
     }
 
@@ -554,37 +521,6 @@ impl Connection {
             reply,
         };
         self.server.journal.note(unix_ms(), &event);
-    }
-}
-
-impl Transaction {
-    fn add(&mut self, rcpt: Rcpt, accepted: Accepted) {
-        let notify = notify(rcpt.notify);
-        match accepted {
-            Accepted::AsWritten => self.recipients.push(Recipient {
-                address: rcpt.recipient.to_string(),
-                notify,
-                orcpt: rcpt.orcpt.map(String::from),
-            }),
-            // RFC 3461 §5.2.7.1: an alias passes on what the sender asked for, and whom it asked it of.
-            Accepted::Instead(addresses) => {
-                let orcpt = rcpt.orcpt.map_or_else(
-                    || {
-                        format!(
-                            "rfc822;{}",
-                            smtp::params::xtext_encode(&rcpt.recipient.to_string())
-                        )
-                    },
-                    String::from,
-                );
-                self.recipients
-                    .extend(addresses.into_iter().map(|address| Recipient {
-                        address,
-                        notify,
-                        orcpt: Some(orcpt.clone()),
-                    }));
-            }
-        }
     }
 }
 
@@ -670,17 +606,4 @@ fn too_fast() -> Reply {
         "4.7.1",
         "Too much mail in too short a time, try again later",
     )
-}
-
-fn notify(asked: smtp::Notify) -> Notify {
-    let pairs = [
-        (smtp::Notify::NEVER, Notify::NEVER),
-        (smtp::Notify::SUCCESS, Notify::SUCCESS),
-        (smtp::Notify::FAILURE, Notify::FAILURE),
-        (smtp::Notify::DELAY, Notify::DELAY),
-    ];
-    pairs
-        .into_iter()
-        .filter(|(said, _)| asked.has(*said))
-        .fold(Notify::UNSAID, |all, (_, meant)| all | meant)
 }
