@@ -318,6 +318,50 @@ fn an_open_postfix_is_found_out() -> Outcome {
     Ok(())
 }
 
+/// An open Postfix that looks domains up, and knows only far.test: `postern-verify.invalid` it refuses for its domain, which
+/// says nothing of relaying. What it would answer from DNS stands in a table here.
+#[test]
+fn an_open_postfix_that_looks_domains_up_is_found_out() -> Outcome {
+    let stage = Stage::new()?;
+    let table = stage.path("domains");
+    let lines = "!/@far\\.test$/ 550 5.1.2 Domain not found\n";
+    fs::write(&table, lines)?;
+    let settings = format!(
+        "mynetworks = 0.0.0.0/0\nsmtpd_recipient_restrictions = check_recipient_access regexp:{}, permit_mynetworks, reject\n",
+        table.display()
+    );
+    let postfix = Postfix::start(&stage.path("postfix"), &settings)?;
+    let target = postfix.address.to_string();
+    let words = [&target, "--only", "relay", "--tls", "none"];
+    let plain = [
+        "relay: no relay: Q304897 test 1, from outside to outside",
+        "relay: no relay: Q304897 test 3, null sender",
+        "relay: no relay: a foreign sender with a domain that exists",
+    ];
+    let run = verify(&stage, &[&words[..], &["--json"]].concat())?;
+    assert_eq!(lines_of(&run, "passed", &plain)?, 0, "{}", run.out);
+    assert_eq!(lines_of(&run, "not_tested", &plain)?, 3, "{}", run.out);
+    assert_eq!(run.code, Some(2), "{} {}", run.out, run.err);
+    let run = verify(&stage, &words)?;
+    let says = "whether this server is an open relay is not known";
+    assert!(run.out.contains(says), "{}", run.out);
+    let known = ["--json", "--foreign-recipient", "probe@far.test"];
+    let run = verify(&stage, &[&words[..], &known].concat())?;
+    assert_eq!(lines_of(&run, "failed", &plain)?, 3, "{}", run.out);
+    assert_eq!(run.code, Some(1), "{} {}", run.out, run.err);
+    assert!(!postfix.log().contains("message-id="), "{}", postfix.log());
+    Ok(())
+}
+
+/// How many of these lines came out so.
+fn lines_of(run: &Run, outcome: &str, wanted: &[&str]) -> Result<usize, Failure> {
+    let seen = lines(run, outcome)?;
+    Ok(wanted
+        .iter()
+        .filter(|line| seen.iter().any(|s| s == *line))
+        .count())
+}
+
 /// A Postfix that takes a bare LF for an end of line, as all of them did before CVE-2023-51764.
 #[test]
 fn a_postfix_that_can_be_smuggled_through_is_found_out() -> Outcome {
@@ -371,6 +415,10 @@ fn what_cannot_be_tested_says_why_with_code_2() -> Outcome {
         ),
         (vec![&nobody, "--only", "magic"], "there is no such check"),
         (vec![&nobody, "--login", "alice"], "--password-file"),
+        (
+            vec![&nobody, "--foreign-recipient", "a%b@far.test"],
+            "write a plain address",
+        ),
     ] {
         let run = verify(&stage, &words)?;
         assert_eq!(run.code, Some(2), "{words:?}: {}", run.err);

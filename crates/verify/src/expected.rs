@@ -55,6 +55,10 @@ pub struct Expected {
     pub login: Option<Account>,
     /// A recipient that is taken and read by nobody: `postmaster@…` of a test system, an alias to nowhere.
     pub null_recipient: Option<String>,
+    /// The foreign recipient of the relay probes; else one in a domain that cannot exist. DATA never follows it.
+    pub foreign_recipient: Option<String>,
+    /// The sender of the probes that come from outside.
+    pub foreign_sender: Option<String>,
     /// The largest message, in bytes.
     pub max_message_size: Option<u64>,
     /// Bad commands borne in one session.

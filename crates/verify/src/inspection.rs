@@ -35,6 +35,8 @@ pub(crate) struct Inspection<'a> {
     pub(crate) wrong_passwords: u8,
     /// The given account was refused once, and is not tried again: nobody is to be locked out.
     pub(crate) login_refused: bool,
+    /// Whether a plain relay probe was tested; `None` where none was tried.
+    pub(crate) relay_proved: Option<bool>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) tapes: Vec<Tape>,
     check: &'static str,
@@ -56,6 +58,7 @@ impl<'a> Inspection<'a> {
             pace,
             wrong_passwords: 0,
             login_refused: false,
+            relay_proved: None,
             findings: Vec::new(),
             tapes: Vec::new(),
             check: "",

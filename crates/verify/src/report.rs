@@ -16,6 +16,9 @@ pub struct Report {
     pub address: SocketAddr,
     /// Every line, in the order they were found.
     pub findings: Vec<Finding>,
+    /// Whether a foreign address as everybody writes it was taken, or refused for the relaying; `None` where that was not
+    /// tried. `false`: each was refused for another reason, and the server may be an open relay.
+    pub relay_proved: Option<bool>,
     /// How many connections were opened.
     pub connections: usize,
     /// How many logins were tried that a server counts as wrong passwords.

@@ -42,6 +42,7 @@ pub async fn verify(
     }
     Ok(Report {
         address: target.address,
+        relay_proved: inspection.relay_proved,
         findings: inspection.findings,
         connections: inspection.tapes.len(),
         wrong_passwords: inspection.wrong_passwords,

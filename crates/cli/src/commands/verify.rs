@@ -29,8 +29,8 @@ use target::Place;
 /// TARGET is the name of a server, whose definition says what to expect, or HOST:PORT of any server (port 25 if none is
 /// given). Each line passed, failed, or was not tested, and says why.
 ///
-/// It leaves no mail behind: foreign recipients are in a domain that cannot exist, and no message is ever sent to its
-/// end. Without --login it makes up an account, and tries one wrong password twice at most. The limit of connections of
+/// It leaves no mail behind: foreign recipients are in a domain that cannot exist, or the one that is named, and no
+/// message is ever sent to its end. Without --login it makes up an account, and tries one wrong password twice at most. The limit of connections of
 /// one address is tried where it is known and at most 200; for a moment, no further connection from here is taken then.
 #[derive(Args)]
 #[command(after_help = VERIFY_CODES)]
@@ -58,6 +58,12 @@ pub(crate) struct Verify {
     /// A recipient that is accepted and that nobody reads, for the smuggling probes.
     #[arg(long, value_name = "ADDRESS", help_heading = "What to use")]
     accept_recipient: Option<String>,
+    /// The foreign recipient of the relay probes, in a domain that exists; no message follows.
+    #[arg(long, value_name = "ADDRESS", value_parser = mailbox, help_heading = "What to use")]
+    foreign_recipient: Option<String>,
+    /// The sender of the relay probes that come from outside.
+    #[arg(long, value_name = "ADDRESS", value_parser = mailbox, help_heading = "What to use")]
+    foreign_sender: Option<String>,
     /// Log in with this account; its password is sent inside TLS only.
     #[arg(
         long,
@@ -103,7 +109,22 @@ Checks: excluded, banner, login, channel, injection, relay, smuggling, users, tu
 Exit codes:
   0  everything that was tested holds
   1  something does not hold
-  2  nothing could be tested: unreachable, or the command line is wrong";
+  2  nothing could be tested: unreachable, or the command line is wrong; or every plain relay probe was refused for
+     another reason than relaying, so that whether the server relays is not known";
+
+/// An address as it may stand in a relay probe: no sign in it that is a trick of its own.
+fn mailbox(text: &str) -> Result<String, String> {
+    let (name, domain) = text.split_once('@').ok_or("an address has an @")?;
+    let plain = |part: &str| {
+        let dot = part.starts_with('.') || part.ends_with('.');
+        let sign = |c: char| c.is_ascii_alphanumeric() || "._+-=".contains(c);
+        !part.is_empty() && !dot && part.chars().all(sign)
+    };
+    match plain(name) && plain(domain) {
+        true => Ok(text.to_owned()),
+        false => Err("write a plain address, name@example.org".to_owned()),
+    }
+}
 
 /// How TLS should be spoken.
 #[derive(Clone, Copy, ValueEnum)]
@@ -173,6 +194,10 @@ impl Verify {
         expected.excluded.clone_from(&self.from);
         expected.login = login.cloned();
         expected.null_recipient.clone_from(&self.accept_recipient);
+        expected
+            .foreign_recipient
+            .clone_from(&self.foreign_recipient);
+        expected.foreign_sender.clone_from(&self.foreign_sender);
         if self.host.is_some() {
             expected.host.clone_from(&self.host);
         }

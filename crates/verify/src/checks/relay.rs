@@ -1,32 +1,35 @@
 //! Relay probes: no sender and no way of writing a recipient gets mail for a foreign domain accepted.
 //!
 //! The foreign domain is `postern-verify.invalid`, which cannot exist (RFC 6761 §6.4): nothing that a server accepts could
-//! ever arrive. A recipient that is accepted is never followed by DATA. Four probes share a session, because servers slow
-//! down bad recipients; RSET stands before each.
+//! ever arrive. A recipient that is accepted is never followed by DATA, and so it may be a real one just as well
+//! (`--foreign-recipient`): a server that looks domains up says nothing of relaying where there is none. Four probes share a
+//! session, because servers slow down bad recipients; RSET stands before each.
 //!
 //! | RCPT is answered | the probe |
 //! |---|---|
 //! | 2xx | failed: it relays, or takes what it must bounce |
-//! | 5xx, or MAIL is | passed |
+//! | 5xx, or MAIL is | passed, where it is for the relaying |
+//! | 5xx for a domain that is not found | not tested: it might relay to another |
 //! | 4xx, or the server closes | not tested: it might accept another time |
 //!
 //! Never: DATA.
 
+mod cause;
 mod forms;
 
-use crate::finding::Finding;
-use crate::inspection::{Inspection, NOWHERE};
+use crate::finding::{Finding, Outcome};
+use crate::inspection::Inspection;
+use crate::reply::Answer;
 use crate::wire::{Fault, Wire};
-use forms::Probe;
+use cause::Cause;
+use forms::{Probe, Trick};
 
 const EACH_SESSION: usize = 4;
 const REMEDY: &str = "relay for logged-in clients and for the addresses of your own devices only: look at [access.relay] list, mode and allow_everyone; if this very address is meant to relay, run the check from another one (--source)";
 
 pub(super) async fn run(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
-    let probes = forms::all(
-        inspection.expected.local_domain.as_deref(),
-        inspection.target.address.ip(),
-    );
+    let probes = forms::all(inspection.expected, inspection.target.address.ip());
+    inspection.relay_proved = Some(false);
     let mut session: Option<(Wire, usize)> = None;
     for probe in probes {
         let Some((sender, recipient)) = probe.written() else {
@@ -48,6 +51,9 @@ pub(super) async fn run(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
         let said = wire.said().to_owned();
         match tried {
             Ok(finding) => {
+                if probe.trick == Trick::None && finding.outcome != Outcome::NotTested {
+                    inspection.relay_proved = Some(true);
+                }
                 inspection.find(finding.with(&said));
                 session = Some((wire, used + 1));
             }
@@ -66,48 +72,86 @@ pub(super) async fn run(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
+/// One probe; once more with the null sender where its own is not liked and is not what it tries.
 async fn attempt(
     wire: &mut Wire,
     probe: &Probe,
     sender: &str,
     recipient: &str,
 ) -> Result<Finding, Fault> {
+    let (mut seen, mut from) = (transaction(wire, sender, recipient).await?, sender);
+    if probe.trick == Trick::Recipient && seen.blames_sender(sender, recipient) {
+        // This one must be taken (RFC 5321 §4.5.5), and shows what RCPT says.
+        from = "<>";
+        seen = transaction(wire, from, recipient).await?;
+    }
+    if seen.answer.code == 421 {
+        return Err(Fault::Closed);
+    }
+    Ok(judge(probe, &seen, from, recipient))
+}
+
+/// How far a transaction came.
+struct Seen {
+    /// Whether the answer is that to MAIL.
+    at_mail: bool,
+    answer: Answer,
+}
+
+impl Seen {
+    fn blames_sender(&self, sender: &str, recipient: &str) -> bool {
+        let answer = &self.answer;
+        let cause = || Cause::of(answer, sender, recipient);
+        answer.is_refusal()
+            && answer.code != 530
+            && (self.at_mail || matches!(cause(), Cause::Sender | Cause::SenderDomain))
+    }
+}
+
+async fn transaction(wire: &mut Wire, sender: &str, recipient: &str) -> Result<Seen, Fault> {
     let utf8 = match wire.offers("SMTPUTF8") {
         Some(_) if !recipient.is_ascii() => " SMTPUTF8",
         _ => "",
     };
     wire.say("RSET").await?;
-    let mut mail = wire.say(&format!("MAIL FROM:{sender}{utf8}")).await?;
-    if mail.is_refusal() && mail.code != 530 && probe.any_sender {
-        // This sender is not liked; the null sender must be (RFC 5321 §4.5.5), and shows what RCPT says.
-        wire.say("RSET").await?;
-        mail = wire.say(&format!("MAIL FROM:<>{utf8}")).await?;
-    }
-    let title = probe.title();
-    if mail.is_refusal() {
-        return Ok(Finding::passed(title, format!("MAIL is refused: {mail}")));
-    }
-    if mail.code != 250 {
-        return Ok(Finding::untested(title, format!("MAIL is answered {mail}")));
+    let answer = wire.say(&format!("MAIL FROM:{sender}{utf8}")).await?;
+    if answer.code != 250 {
+        let at_mail = true;
+        return Ok(Seen { at_mail, answer });
     }
     let answer = wire.say(&format!("RCPT TO:{recipient}")).await?;
-    Ok(match answer.code {
-        200..300 => {
-            // Nothing may come of it.
-            wire.say("RSET").await?;
-            let why = format!("{recipient} is accepted: {answer}");
-            Finding::failed(title, why, REMEDY)
-        }
-        421 => return Err(Fault::Closed),
-        500.. => Finding::passed(title, format!("{recipient} is answered {answer}")),
-        _ => Finding::untested(title, format!("{recipient} is put off: {answer}")),
-    })
+    if answer.is_positive() {
+        // Nothing may come of it.
+        wire.say("RSET").await?;
+    }
+    let at_mail = false;
+    Ok(Seen { at_mail, answer })
 }
 
-/// The recipient of all probes, without its domain.
-const NOBODY: &str = "relaytest";
-
-/// The plain form.
-fn plain() -> String {
-    format!("<{NOBODY}@{NOWHERE}>")
+fn judge(probe: &Probe, seen: &Seen, sender: &str, recipient: &str) -> Finding {
+    let (title, answer) = (probe.title(), &seen.answer);
+    let whose = match seen.at_mail {
+        true => "MAIL",
+        false => recipient,
+    };
+    match answer.code {
+        200..300 if !seen.at_mail => {
+            Finding::failed(title, format!("{recipient} is accepted: {answer}"), REMEDY)
+        }
+        530 => Finding::passed(title, format!("{whose} is answered {answer}")),
+        500.. => {
+            let cause = Cause::of(answer, sender, recipient);
+            let good = match cause {
+                Cause::Relaying => true,
+                // Its sender is what it tries: it got nowhere with it.
+                Cause::Sender => probe.trick == Trick::Sender,
+                Cause::Domain | Cause::SenderDomain => false,
+            };
+            match good {
+                true => Finding::passed(title, format!("{whose} is answered {answer}")),
+                false => Finding::untested(title, format!("{}: {answer}", cause.words())),
+            }
+        }
+        _ => Finding::untested(title, format!("{whose} is put off: {answer}")),
+    }
 }

@@ -131,3 +131,82 @@ fn a_slow_limit_takes_no_time_from_the_others() {
     );
     assert_eq!(report.count(Outcome::Passed), 4, "{:#?}", report.findings);
 }
+
+const PLAIN: [&str; 3] = [
+    "no relay: Q304897 test 1, from outside to outside",
+    "no relay: Q304897 test 3, null sender",
+    "no relay: a foreign sender with a domain that exists",
+];
+
+/// How the plain probes come out against an open relay that objects so, and whether they say anything of relaying.
+fn open_relay(
+    objects: fn(&str, &str) -> Option<&'static str>,
+    expected: Expected,
+) -> (Vec<Outcome>, Option<bool>) {
+    let manners = Manners {
+        relays: |_| true,
+        objects,
+        ..polite()
+    };
+    let report = run(manners, expected, &[Check::Relay]);
+    let outcomes = PLAIN.map(|title| {
+        let found = report.findings.iter().find(|f| f.title == title);
+        found.unwrap().outcome
+    });
+    (outcomes.to_vec(), report.relay_proved)
+}
+
+#[test]
+fn a_domain_that_is_not_found_proves_no_closed_relay() {
+    use Outcome::{Failed, NotTested};
+    fn unknown(_: &str, recipient: &str) -> Option<&'static str> {
+        let known = recipient.contains("far.test");
+        (!known).then_some("550 5.1.2 Recipient address rejected: Domain not found")
+    }
+    fn unrouteable(_: &str, recipient: &str) -> Option<&'static str> {
+        (!recipient.contains("far.test")).then_some("550 Unrouteable address")
+    }
+    let far = || Expected {
+        foreign_recipient: Some("probe@far.test".into()),
+        ..expected()
+    };
+    for objects in [unknown, unrouteable] {
+        let (seen, proved) = open_relay(objects, expected());
+        assert_eq!((seen, proved), (vec![NotTested; 3], Some(false)));
+        let (seen, proved) = open_relay(objects, far());
+        assert_eq!((seen, proved), (vec![Failed; 3], Some(true)));
+    }
+}
+
+#[test]
+fn a_sender_that_is_not_liked_proves_no_closed_relay() {
+    use Outcome::{Failed, NotTested};
+    fn null_mx(sender: &str, _: &str) -> Option<&'static str> {
+        let bad = sender.contains("example.net") || sender.contains("invalid");
+        bad.then_some("550 5.7.27 Sender address rejected: nullMX")
+    }
+    fn named(sender: &str, _: &str) -> Option<&'static str> {
+        sender
+            .contains("spamtest@example.net")
+            .then_some("550 5.7.1 <spamtest@example.net> is on our list")
+    }
+    let (seen, proved) = open_relay(null_mx, expected());
+    // The null sender is let through, and shows it.
+    assert_eq!(
+        (seen, proved),
+        (vec![NotTested, Failed, NotTested], Some(true))
+    );
+    let me = Expected {
+        foreign_sender: Some("me@near.test".into()),
+        ..expected()
+    };
+    assert_eq!(open_relay(null_mx, me).0, [Failed; 3]);
+    assert_eq!(open_relay(named, expected()).0, [Failed, Failed, NotTested]);
+}
+
+#[test]
+fn a_closed_relay_is_proved() {
+    let report = run(polite(), expected(), &[Check::Relay]);
+    assert_eq!(report.relay_proved, Some(true));
+    assert_eq!(report.count(Outcome::Passed), report.findings.len());
+}

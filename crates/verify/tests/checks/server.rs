@@ -46,6 +46,8 @@ pub struct Manners {
     /// Whether a recipient that is not plainly local is taken.
     pub relays: fn(&str) -> bool,
     pub recipient_code: u16,
+    /// What RCPT is answered before anything else, by sender and recipient.
+    pub objects: fn(&str, &str) -> Option<&'static str>,
     /// What ends a message too.
     pub ends: &'static [&'static str],
     /// Refuses a bare newline at once, and closes.
@@ -85,6 +87,7 @@ impl Default for Manners {
             old_tls: false,
             relays: |_| false,
             recipient_code: 550,
+            objects: |_, _| None,
             ends: &[],
             bare_newline_closes: false,
             verifies: None,
@@ -256,6 +259,7 @@ struct Session {
     input: Vec<u8>,
     secure: bool,
     mail: bool,
+    sender: String,
     recipients: usize,
     errors: usize,
 }
@@ -268,6 +272,7 @@ impl Session {
             input: Vec::new(),
             secure: false,
             mail: false,
+            sender: String::new(),
             recipients: 0,
             errors: 0,
         }
@@ -421,6 +426,8 @@ impl Session {
         if self.manners.size == Some(SIZE) && declared.is_some_and(|size| size > SIZE) {
             return self.say("552 5.3.4 too large").await;
         }
+        let path = line.split_once(':').map_or("", |(_, path)| path.trim());
+        self.sender = path.split(' ').next().unwrap_or_default().to_owned();
         self.mail = true;
         self.say("250 2.1.0 OK").await
     }
@@ -433,6 +440,9 @@ impl Session {
             .is_some_and(|name| name.bytes().all(|b| b.is_ascii_alphanumeric()));
         if !self.mail {
             return self.say("503 5.5.1 MAIL first").await;
+        }
+        if let Some(objection) = (self.manners.objects)(&self.sender, path) {
+            return self.say(objection).await;
         }
         if !(local || (self.manners.relays)(path)) {
             let refusal = format!("{} 5.7.1 no relay", self.manners.recipient_code);

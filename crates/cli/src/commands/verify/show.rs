@@ -13,6 +13,8 @@ use super::target::Place;
 use crate::failure::Error;
 use crate::render::{self, Tone, printable};
 
+const RELAY_UNKNOWN: &str = "whether this server is an open relay is not known: no plain relay probe was refused for relaying; name a foreign address in a domain that exists (--foreign-recipient, --foreign-sender)";
+
 /// Everything that was found; what `--json` writes.
 #[derive(Serialize)]
 pub(super) struct Shown {
@@ -47,6 +49,12 @@ impl Shown {
         self.unreachable.push(Unreachable { address, why });
     }
 
+    /// Whether each plain relay probe of an address was refused for another reason than relaying.
+    fn relay_unknown(&self) -> bool {
+        let unproved = |report: &Report| report.relay_proved == Some(false);
+        self.reports.iter().any(unproved)
+    }
+
     /// The sum, and how it ends: something failed, nothing was tested, or all is well.
     pub(super) fn finish(
         mut self,
@@ -70,7 +78,7 @@ impl Shown {
         }
         if self.failed > 0 {
             Err(Error::Said)
-        } else if !self.unreachable.is_empty() || self.passed == 0 {
+        } else if !self.unreachable.is_empty() || self.passed == 0 || self.relay_unknown() {
             Err(Error::SaidUnreadable)
         } else {
             Ok(())
@@ -91,6 +99,9 @@ impl Shown {
             "{} passed, {failed}, {} not tested; {connections} connections",
             self.passed, self.not_tested
         )?;
+        if self.relay_unknown() {
+            writeln!(out, "{}", render::toned(RELAY_UNKNOWN, Tone::Bad, colours))?;
+        }
         match pcap {
             Some(path) => writeln!(out, "their bytes are in {}", path.display()),
             None => Ok(()),

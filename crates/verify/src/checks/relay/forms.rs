@@ -1,22 +1,33 @@
 //! The probes: the seven of Microsoft's article Q304897, and the ways of writing a foreign address that servers have
 //! fallen for.
 //!
-//! `{F}` is the foreign domain, `{L}` a local one, `{A}` the server's address in brackets, `{X}` the local domain with a
+//! `{N}@{F}` is the foreign recipient, `{S}` and `{E}` are the foreign senders, `{L}` a local one, `{A}` the server's address in brackets, `{X}` the local domain with a
 //! letter that only looks like its own.
 //!
 //! Never: a form whose last hop is local.
 
 use std::net::IpAddr;
 
-use super::{NOBODY, NOWHERE, plain};
+use crate::expected::Expected;
+use crate::inspection::NOWHERE;
+
+/// What a probe tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trick {
+    /// Nothing: a foreign recipient as everybody writes it.
+    None,
+    /// Its sender.
+    Sender,
+    /// How the recipient is written; any sender will do.
+    Recipient,
+}
 
 /// One probe.
 pub(super) struct Probe {
     name: String,
     sender: Option<String>,
     recipient: Option<String>,
-    /// Whether the null sender will do where this one is refused.
-    pub(super) any_sender: bool,
+    pub(super) trick: Trick,
 }
 
 impl Probe {
@@ -31,40 +42,49 @@ impl Probe {
     }
 }
 
-/// Sender, recipient, what it is; the numbers are the article's.
-const ARTICLE: [(&str, &str, &str); 7] = [
+/// Sender, recipient, what it tries, what it is; the numbers are the article's.
+const ARTICLE: [(&str, &str, Trick, &str); 7] = [
     (
-        "<spamtest@{F}>",
-        "<{N}@{F}>",
+        "<{S}>",
+        PLAIN,
+        Trick::None,
         "Q304897 test 1, from outside to outside",
     ),
     (
         "<spamtest>",
-        "<{N}@{F}>",
+        PLAIN,
+        Trick::Sender,
         "Q304897 test 2, sender without a domain",
     ),
-    ("<>", "<{N}@{F}>", "Q304897 test 3, null sender"),
+    ("<>", PLAIN, Trick::None, "Q304897 test 3, null sender"),
     (
         "<spamtest@{L}>",
-        "<{N}@{F}>",
+        PLAIN,
+        Trick::Sender,
         "Q304897 test 4, forged local sender",
     ),
     (
         "<spamtest@{A}>",
-        "<{N}@{F}>",
+        PLAIN,
+        Trick::Sender,
         "Q304897 test 5, sender in the server's address",
     ),
     (
         "<spamtest>",
         "<{N}%{F}>",
+        Trick::Recipient,
         "Q304897 test 6, percent without a domain",
     ),
     (
         "<spamtest>",
         "<\"{N}@{F}\">",
+        Trick::Recipient,
         "Q304897 test 7, quoted without a domain",
     ),
 ];
+
+/// The foreign recipient as everybody writes it.
+const PLAIN: &str = "<{N}@{F}>";
 
 /// Recipient, what it is.
 const CLASSIC: [(&str, &str); 28] = [
@@ -98,41 +118,68 @@ const CLASSIC: [(&str, &str); 28] = [
     ("<{N}@{X}>", "look-alike of the local domain"),
 ];
 
-/// All probes against a server at `address` with this local domain.
-pub(super) fn all(local: Option<&str>, address: IpAddr) -> Vec<Probe> {
-    let write = |pattern: &str| fill(pattern, local, address);
-    let article = ARTICLE.iter().map(|(sender, recipient, name)| Probe {
-        name: (*name).to_owned(),
+/// Who stands for the foreign world.
+struct Foreign {
+    name: String,
+    domain: String,
+    sender: Option<String>,
+}
+
+impl Foreign {
+    /// As the command line says it, or a domain that cannot exist (RFC 6761 §6.4).
+    fn of(expected: &Expected) -> Foreign {
+        let given = expected.foreign_recipient.as_deref();
+        let (name, domain) = given
+            .and_then(|address| address.rsplit_once('@'))
+            .unwrap_or(("relaytest", NOWHERE));
+        Foreign {
+            name: name.to_owned(),
+            domain: domain.to_owned(),
+            sender: expected.foreign_sender.clone(),
+        }
+    }
+
+    fn fill(&self, pattern: &str) -> String {
+        let sender = |domain: &str| match &self.sender {
+            Some(sender) => sender.clone(),
+            None => format!("spamtest@{domain}"),
+        };
+        pattern
+            .replace("{S}", &sender(&self.domain))
+            .replace("{E}", &sender("example.net"))
+            .replace("{N}", &self.name)
+            .replace("{F}", &self.domain)
+            .replace("{UF}", &self.domain.to_ascii_uppercase())
+    }
+}
+
+/// All probes against a server at `address`.
+pub(super) fn all(expected: &Expected, address: IpAddr) -> Vec<Probe> {
+    let (foreign, local) = (Foreign::of(expected), expected.local_domain.as_deref());
+    let write = |pattern: &str| fill(&foreign.fill(pattern), local, address);
+    let probe = |sender: &str, recipient: &str, trick, name: &str| Probe {
+        name: name.to_owned(),
         sender: write(sender),
         recipient: write(recipient),
-        // Where the recipient is the trick, any sender will do.
-        any_sender: *recipient != "<{N}@{F}>",
-    });
-    let classic = CLASSIC.iter().map(|(recipient, name)| Probe {
-        name: (*name).to_owned(),
-        sender: write("<spamtest@example.net>"),
-        recipient: write(recipient),
-        any_sender: true,
-    });
-    let foreign = Probe {
-        name: "a foreign sender with a domain that exists".to_owned(),
-        sender: write("<spamtest@example.net>"),
-        recipient: Some(plain()),
-        any_sender: false,
+        trick,
     };
-    article.chain([foreign]).chain(classic).collect()
+    let article = ARTICLE
+        .iter()
+        .map(|(sender, recipient, trick, name)| probe(sender, recipient, *trick, name));
+    let classic = CLASSIC
+        .iter()
+        .map(|(recipient, name)| probe("<{E}>", recipient, Trick::Recipient, name));
+    let exists = "a foreign sender with a domain that exists";
+    let plain = probe("<{E}>", PLAIN, Trick::None, exists);
+    article.chain([plain]).chain(classic).collect()
 }
 
 fn fill(pattern: &str, local: Option<&str>, address: IpAddr) -> Option<String> {
-    let mut text = pattern
-        .replace("{N}", NOBODY)
-        .replace("{F}", NOWHERE)
-        .replace("{UF}", &NOWHERE.to_ascii_uppercase());
     let literal = match address {
         IpAddr::V4(ip) => format!("[{ip}]"),
         IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
     };
-    text = text.replace("{A}", &literal);
+    let mut text = pattern.replace("{A}", &literal);
     if text.contains("{L}") {
         text = text.replace("{L}", local?);
     }
@@ -165,7 +212,11 @@ mod tests {
 
     #[test]
     fn every_probe_is_filled_in_and_leads_to_nowhere() {
-        let probes = all(Some("example.com"), "192.0.2.25".parse().unwrap());
+        let expected = Expected {
+            local_domain: Some("example.com".into()),
+            ..Expected::default()
+        };
+        let probes = all(&expected, "192.0.2.25".parse().unwrap());
         assert_eq!(probes.len(), 36);
         for probe in &probes {
             let (sender, recipient) = probe.written().unwrap();
@@ -188,13 +239,34 @@ mod tests {
 
     #[test]
     fn without_a_local_domain_the_forms_that_need_none_are_left() {
-        let probes = all(None, "2001:db8::25".parse().unwrap());
+        let probes = all(&Expected::default(), "2001:db8::25".parse().unwrap());
         let written = probes.iter().filter_map(Probe::written).count();
         assert!((15..25).contains(&written), "{written}");
         assert!(
             probes
                 .iter()
                 .any(|p| p.sender.as_deref() == Some("<spamtest@[IPv6:2001:db8::25]>"))
+        );
+    }
+
+    #[test]
+    fn a_real_foreign_address_takes_the_place_of_nowhere() {
+        let expected = Expected {
+            foreign_recipient: Some("probe@far.test".into()),
+            foreign_sender: Some("me@near.test".into()),
+            ..Expected::default()
+        };
+        let probes = all(&expected, "192.0.2.25".parse().unwrap());
+        let written: Vec<_> = probes.iter().filter_map(Probe::written).collect();
+        assert_eq!(
+            written[0],
+            ("<me@near.test>".to_owned(), "<probe@far.test>".to_owned())
+        );
+        assert!(
+            written.iter().all(|(sender, recipient)| {
+                !recipient.contains(NOWHERE) && !sender.contains("example.net")
+            }),
+            "{written:?}"
         );
     }
 }
