@@ -429,6 +429,35 @@ domains = [{ name = "example.com", to = "lmtp:unix:/run/dovecot/lmtp", recipient
 }
 
 /// In a network of its own, with a gateway and a bridge like docker's.
+/// Where only SCRAM is offered, who has no keys cannot log in.
+#[test]
+fn accounts_without_keys_are_named_where_they_need_them() {
+    let etc = Etc::new();
+    let hash = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$iIpfuwAHYnqTvRrzxQ9Dqn0RbXfLBF/fpSKzKgOQXMw";
+    let keys = "SCRAM-SHA-256$4096:YWxpY2VhbGljZWFsaWNlMQ==$bQDbGXf+hVlOpLgApsIlEgguixNgOSANIU6/Ayt5XdI=:Oka+awOY6pveE3CrhdFfVLe0puPlToKxGh54ck6cd1w=";
+    let mut accounts = format!("[accounts.alice]\npassword = \"{hash}\"\nscram = \"{keys}\"\n");
+    for name in ["bob", "carol", "dave", "erin", "frank"] {
+        accounts += &format!("[accounts.{name}]\npassword = \"{hash}\"\n");
+    }
+    secret(&etc, "accounts/mx1.toml", &accounts);
+    let definition = |more: &str| {
+        format!(
+            "[general]\nfqdn = \"mx1.example.com\"\nlisten = [{{ address = \"127.0.0.1:25\", tls = \"none\" }}]\n\
+             [access.authentication]\naccounts = [{{ file = \"../accounts/mx1.toml\" }}]\n{more}"
+        )
+    };
+    etc.write("servers/mx1.toml", &definition(""));
+    let run = etc.postern(&["check", "mx1"]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""), "{}", run.out);
+    golden("check-keys.txt", &etc.anonymous(&run.out));
+    etc.write(
+        "servers/mx1.toml",
+        &definition("basic_requires_tls = false\n"),
+    );
+    let run = etc.postern(&["check", "mx1"]);
+    assert!(!run.out.contains("keys"), "{}", run.out);
+}
+
 #[test]
 fn the_files_of_a_directory_are_looked_into() {
     let etc = Etc::new();

@@ -4,12 +4,12 @@
 
 use postern_hosting::{Identity, TlsMode};
 
-use crate::Authentication;
 use crate::grants;
 use crate::load::Definition;
 use crate::reader::Reader;
 use crate::settings::Section;
 use crate::whole::is_top_level;
+use crate::{AccountSource, Authentication};
 
 pub(crate) fn check(reader: &mut Reader<'_>, definition: &Definition) {
     required(reader);
@@ -96,7 +96,6 @@ fn tls(reader: &mut Reader<'_>, definition: &Definition) {
 fn logins(reader: &mut Reader<'_>, definition: &Definition) {
     let Authentication {
         anonymous,
-        basic,
         basic_requires_tls,
         accounts,
         ..
@@ -120,33 +119,73 @@ fn logins(reader: &mut Reader<'_>, definition: &Definition) {
         }
         return;
     }
-    let span = written(reader, "accounts");
-    let can_tls = !definition.tls.certificates.is_empty()
-        && definition
-            .general
-            .listen
-            .iter()
-            .any(|identity| identity.tls != TlsMode::None);
-    if !basic {
-        reader.warn(
-            span,
-            "nobody can log in: basic is false, and nothing else is offered",
-            "write basic = true",
-        );
-    } else if *basic_requires_tls && !can_tls {
-        let remedy = "give it a certificate in [access.tls] and an identity with TLS";
-        reader.warn(
-            span,
-            "nobody can log in: basic_requires_tls is true, and there is no TLS",
-            remedy,
-        );
-    } else if let Some(identity) = in_clear(definition).filter(|_| !basic_requires_tls) {
+    if !definition.takes_passwords() {
+        return without_passwords(reader, definition);
+    }
+    if let Some(identity) = in_clear(definition).filter(|_| !basic_requires_tls) {
         let span = written(reader, "basic_requires_tls");
         let what = format!(
             "passwords may travel in clear to {}: basic_requires_tls is false",
             identity.address
         );
         reader.warn(span, what, "write basic_requires_tls = true");
+    }
+}
+
+/// What is left is SCRAM, for accounts in files that have keys, and certificates.
+fn without_passwords(reader: &mut Reader<'_>, definition: &Definition) {
+    let Authentication {
+        basic,
+        scram,
+        accounts,
+        ..
+    } = &definition.authentication;
+    let is_file = |source: &AccountSource| matches!(source, AccountSource::File { .. });
+    let span = reader.span_near(Section::Authentication, "accounts");
+    let (why, mut remedy) = match basic {
+        false => ("basic is false", "write basic = true".to_owned()),
+        true => (
+            "basic_requires_tls is true, and there is no TLS",
+            "give it a certificate in [access.tls] and an identity with TLS".to_owned(),
+        ),
+    };
+    if definition.takes_certificates() {
+        return;
+    }
+    if *scram && accounts.iter().any(is_file) {
+        if !accounts.iter().all(is_file) {
+            let what = format!(
+                "accounts that are in no file cannot log in: {why}, and SCRAM is for accounts in files"
+            );
+            reader.warn(span, what, remedy);
+        }
+        return;
+    }
+    if !scram {
+        remedy += ", or write scram = true for accounts in files";
+    }
+    reader.warn(span, format!("nobody can log in: {why}"), remedy);
+}
+
+impl Definition {
+    /// Whether the accounts in files can log in by SCRAM and by nothing else, so that they need keys.
+    pub fn needs_scram_keys(&self) -> bool {
+        self.authentication.scram && !self.takes_passwords() && !self.takes_certificates()
+    }
+
+    /// Whether basic is offered anywhere.
+    fn takes_passwords(&self) -> bool {
+        let authentication = &self.authentication;
+        authentication.basic && (!authentication.basic_requires_tls || self.can_tls())
+    }
+
+    fn takes_certificates(&self) -> bool {
+        self.tls.client_ca.is_some() && self.can_tls()
+    }
+
+    fn can_tls(&self) -> bool {
+        let mut listen = self.general.listen.iter();
+        !self.tls.certificates.is_empty() && listen.any(|identity| identity.tls != TlsMode::None)
     }
 }
 

@@ -124,3 +124,62 @@ fn a_flood_of_warnings_refuses_nothing() {
     );
     assert_eq!(errors.count(), 1);
 }
+
+/// Whoever cannot log in is told so, and what would let him.
+#[test]
+fn ways_to_log_in_that_are_left() {
+    let told = |listen: &str, written: &str| -> Vec<String> {
+        let text = format!(
+            "[general]\nfqdn = \"mx1.example.com\"\nlisten = [{listen}]\n[access.tls]\n\
+             certificates = [{{ certificate = \"c.pem\", key = \"k.pem\" }}]\n\
+             [access.authentication]\n{written}\n"
+        );
+        let (_, findings) = load(&text, Path::new("mx1.toml"));
+        findings.iter().map(ToString::to_string).collect()
+    };
+    let (tls, none) = (
+        "\"127.0.0.1:25\"",
+        "{ address = \"127.0.0.1:25\", tls = \"none\" }",
+    );
+    let file = "accounts = [{ file = \"a.toml\" }]";
+    let dovecot = "accounts = [{ dovecot = \"/run/dovecot/auth-client\" }]";
+    for (listen, written) in [
+        (tls, file.to_owned()),
+        (tls, format!("{file}\nbasic = false")),
+        (none, file.to_owned()),
+        (
+            none,
+            format!("{file}\nbasic_requires_tls = false\nscram = false"),
+        ),
+        (tls, format!("{dovecot}\nscram = false")),
+    ] {
+        assert_eq!(told(listen, &written), [""; 0], "{listen} {written}");
+    }
+    for (listen, written, what) in [
+        (
+            tls,
+            format!("{file}\nbasic = false\nscram = false"),
+            "nobody can log in: basic is false (write basic = true, or write scram = true for accounts in files)",
+        ),
+        (
+            none,
+            format!("{file}\nscram = false"),
+            "nobody can log in: basic_requires_tls is true, and there is no TLS (give it a certificate in [access.tls] and an identity with TLS, or write scram = true for accounts in files)",
+        ),
+        (
+            tls,
+            format!("{dovecot}\nbasic = false"),
+            "nobody can log in: basic is false (write basic = true)",
+        ),
+        (
+            tls,
+            "accounts = [{ file = \"a.toml\" }, { dovecot = \"/run/d\" }]\nbasic = false"
+                .to_owned(),
+            "accounts that are in no file cannot log in: basic is false, and SCRAM is for accounts in files (write basic = true)",
+        ),
+    ] {
+        let told = told(listen, &written);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].ends_with(what), "{told:?}");
+    }
+}

@@ -199,8 +199,10 @@ impl Files<'_> {
             match source {
                 AccountSource::File { path } => {
                     let (file, more) = self.check_accounts(path);
-                    files.extend(file);
                     findings.extend(more);
+                    let needed = file.as_ref().filter(|_| definition.needs_scram_keys());
+                    findings.extend(needed.and_then(|file| self.without_keys(path, file)));
+                    files.extend(file);
                 }
                 AccountSource::Ldap(settings) => findings.extend(self.check_directory(settings)),
                 AccountSource::Windows | AccountSource::Gssapi | AccountSource::Dovecot { .. } => {}
@@ -300,6 +302,28 @@ impl Files<'_> {
         }
         findings.extend(self.others_may_read(written));
         (is_whole.then_some(accounts), findings)
+    }
+
+    /// The accounts that cannot log in where only SCRAM is left.
+    fn without_keys(&self, written: &Path, accounts: &AccountFile) -> Option<Finding> {
+        let unkeyed = accounts.iter().filter(|account| account.scram.is_none());
+        let names: Vec<String> = unkeyed.map(|account| account.name.clone()).collect();
+        let first = names.first()?;
+        let (more, they) = match names.len() {
+            1 => (String::new(), "it has"),
+            2..=4 => (String::new(), "they have"),
+            all => (format!(" and {} more", all - 4), "they have"),
+        };
+        let what = format!(
+            "{}{more} cannot log in: only SCRAM is offered, and {they} no keys for it",
+            some(&names)
+        );
+        let server = self.definition.file_stem().unwrap_or_default();
+        let remedy = format!(
+            "give the password anew, which makes keys: postern account password {} {first}",
+            server.to_string_lossy()
+        );
+        Some(self.finding(Severity::Warning, written, what, remedy))
     }
 
     fn not_utf8(&self, written: &Path) -> Finding {
