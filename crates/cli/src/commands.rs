@@ -33,9 +33,17 @@ pub(crate) const DEFAULT_CONTROL: &str = "/run/postern/control";
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  refused, or failed; for check: a definition has errors (with --strict: or warnings)
+  1  refused, or failed
   2  the command line is wrong, or a file cannot be read or written
   3  posternd cannot be reached
+
+From commands that judge, 1 says:
+  check      a definition has errors (with --strict: or warnings)
+  explain    something is refused
+  diff       something changes
+  check-dns  something is missing or contradictory
+  verify     something that was tested does not hold
+and 2 also that they could not find it out.
 
 Colours are used on a terminal only, and not where NO_COLOR is set.";
 

@@ -3,7 +3,7 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | refused, or failed; for `check`: a definition has errors |
+//! | 1 | refused, or failed; of the commands that judge: something is wrong |
 //! | 2 | the command line is wrong, or a file cannot be read or written |
 //! | 3 | the supervisor cannot be reached |
 //!
