@@ -76,7 +76,8 @@ pub struct Expected {
 pub struct Pace {
     /// The longest wait for one answer.
     pub wait: Duration,
-    /// How long an answer that must not come is waited for.
+    /// How long an answer that must not come is waited for, at least; and at least four times as long as the slowest reply
+    /// of the session took.
     pub pause: Duration,
     /// How long a 421 is respected before the one more try.
     pub back_off: Duration,
@@ -92,7 +93,7 @@ impl Default for Pace {
     fn default() -> Pace {
         Pace {
             wait: Duration::from_secs(10),
-            pause: Duration::from_millis(700),
+            pause: Duration::from_secs(3),
             back_off: Duration::from_secs(3),
             check: Duration::from_secs(120),
             whole: Duration::from_secs(900),

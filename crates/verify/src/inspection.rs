@@ -6,13 +6,12 @@
 //! private()      introduced, STARTTLS where it is offered, EHLO again
 //! ready()        private, logged in where an account was given
 //! ```
-//! One connection at a time, and a 421 in the greeting is respected once: the limits of a server are not to be hit
+//! Few connections at a time, and a 421 in the greeting is respected once: the limits of a server are not to be hit
 //! by chance.
 //!
 //! Never: a given account's password outside TLS; DATA that is brought to its end.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -184,11 +183,6 @@ impl<'a> Inspection<'a> {
             }
         }
         Ok(wire)
-    }
-
-    /// A short wait for something that must not come.
-    pub(crate) fn pause(&self) -> Duration {
-        self.pace.pause
     }
 }
 

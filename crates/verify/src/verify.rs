@@ -1,6 +1,6 @@
 //! The examination as a whole: reachable at all, then check by check, within its time.
 //!
-//! Never: two connections at once, but where the limit of connections is what is looked at.
+//! Never: many connections at once, but where the limit of connections is what is looked at.
 
 use std::time::Duration;
 

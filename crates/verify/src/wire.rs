@@ -104,6 +104,8 @@ pub(crate) struct Wire {
     said: Vec<Said>,
     offer: Option<Answer>,
     tls: Option<Secured>,
+    asked: Option<Instant>,
+    slowest: Duration,
 }
 
 /// What a handshake brought.
@@ -135,6 +137,8 @@ impl Wire {
             said: Vec::new(),
             offer: None,
             tls: None,
+            asked: None,
+            slowest: Duration::ZERO,
         })
     }
 
@@ -169,6 +173,11 @@ impl Wire {
         words.map(str::to_ascii_uppercase).collect()
     }
 
+    /// How long an answer that must not come is waited for: at least `least`, and far longer than this server ever took.
+    pub(crate) fn patience(&self, least: Duration) -> Duration {
+        least.max(self.slowest * 4)
+    }
+
     fn note(&mut self, from: Side, text: &str) {
         if self.said.len() == MOST_SAID {
             self.said.remove(0);
@@ -188,6 +197,7 @@ impl Wire {
     /// Writes bytes that the report shows as `shown`.
     pub(crate) async fn send_as(&mut self, bytes: &[u8], shown: &str) -> Result<(), Fault> {
         self.note(Side::Client, shown);
+        self.asked = Some(Instant::now());
         let write = async {
             match &mut self.stream {
                 Stream::Plain(tap) => {
@@ -255,6 +265,9 @@ impl Wire {
             match Answer::read(&self.input) {
                 Ok(Some((answer, used))) => {
                     self.input.drain(..used);
+                    if let Some(asked) = self.asked.take() {
+                        self.slowest = self.slowest.max(asked.elapsed());
+                    }
                     self.note(Side::Server, &answer.to_string());
                     return Ok(Some(answer));
                 }
@@ -336,6 +349,8 @@ impl Wire {
             said,
             offer: None,
             tls: Some(secured),
+            asked: None,
+            slowest: self.slowest,
         })
     }
 

@@ -89,7 +89,7 @@ pub(crate) struct Verify {
     /// All but this check; may be repeated.
     #[arg(long, value_name = "CHECK", conflicts_with = "only")]
     skip: Vec<Check>,
-    /// The longest wait for an answer, in seconds.
+    /// The longest wait for an answer, in seconds; one that must not come is waited for a third as long, at least 3.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
     timeout: u64,
     /// Write the recorded sessions to a file for Wireshark.
@@ -219,6 +219,7 @@ impl Verify {
         let usual = Pace::default();
         Pace {
             wait,
+            pause: usual.pause.max(wait / 3),
             check: usual.check.max(wait * 6),
             whole: usual.whole.max(wait * 30),
             ..usual

@@ -48,8 +48,8 @@ pub(super) async fn run(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
 
 /// The 220 is read; TLS should begin.
 async fn behind(inspection: &mut Inspection<'_>, mut wire: Wire) -> Finding {
-    // A reply in clear behind the 220 would also come at once.
-    let pause = inspection.pause();
+    // A reply in clear behind the 220 is as bad.
+    let pause = wire.patience(inspection.pace.pause);
     match wire.answer_within(pause).await {
         Ok(None) => {}
         Ok(Some(answer)) => {
@@ -74,6 +74,7 @@ async fn behind(inspection: &mut Inspection<'_>, mut wire: Wire) -> Finding {
                 .with(&said);
         }
     };
+    let pause = wire.patience(inspection.pace.pause);
     let finding = match wire.answer_within(pause).await {
         Ok(Some(answer)) => Some(format!("it was answered inside TLS: {answer}")),
         Ok(None) => shifted(&mut wire).await,

@@ -61,7 +61,7 @@ async fn behind_quit(inspection: &mut Inspection<'_>) -> Result<(), Fault> {
     wire.forget();
     wire.send(b"QUIT\r\nNOOP\r\n").await?;
     let first = wire.answer().await?;
-    let pause = inspection.pause();
+    let pause = wire.patience(inspection.pace.pause);
     let finding = match wire.answer_within(pause).await {
         Ok(Some(answer)) => Finding::failed(
             title,

@@ -210,3 +210,63 @@ fn a_closed_relay_is_proved() {
     assert_eq!(report.relay_proved, Some(true));
     assert_eq!(report.count(Outcome::Passed), report.findings.len());
 }
+
+/// A server that is bad and slow: each line takes its time.
+fn slow(manners: Manners) -> Manners {
+    Manners {
+        slow: Duration::from_millis(100),
+        ..manners
+    }
+}
+
+#[test]
+fn a_slow_answer_to_a_false_end_is_waited_for() {
+    let title = "LF.LF does not end a message";
+    let late = |seconds| Manners {
+        ends: &["\n.\n"],
+        slow_end: Duration::from_secs(seconds),
+        ..polite()
+    };
+    // Longer than `pause` in these tests, which is short; not than four times its slowest reply.
+    let seen = line(slow(late(1)), expected(), Check::Smuggling, title);
+    assert_eq!(seen.outcome, Outcome::Failed, "{seen:#?}");
+    let report = block(async {
+        let usual = Pace::default();
+        let address = start(late(1)).await;
+        let checks = [Check::Smuggling];
+        look(address, &expected(), &checks, usual).await.unwrap()
+    });
+    // CRLF.LF holds the same end.
+    let both = [title, "CRLF.LF does not end a message"];
+    assert_eq!(titles(&report, Outcome::Failed), both);
+    assert_eq!(report.count(Outcome::Passed), 7, "{:#?}", report.findings);
+}
+
+#[test]
+fn a_server_that_wants_few_sessions_is_probed_one_by_one() {
+    let manners = Manners {
+        max_connections: 1,
+        ..polite()
+    };
+    let report = run(manners, expected(), &[Check::Smuggling]);
+    assert_eq!(report.count(Outcome::Passed), 9, "{:#?}", report.findings);
+}
+
+#[test]
+fn slow_answers_behind_starttls_and_quit_are_waited_for() {
+    let injected = slow(Manners {
+        runs_injected: true,
+        ..polite()
+    });
+    let title = "plaintext injected before STARTTLS is dropped";
+    let seen = line(injected, expected(), Check::Injection, title);
+    assert_eq!(seen.outcome, Outcome::Failed, "{seen:#?}");
+    assert!(seen.why.contains("answered inside TLS"), "{seen:#?}");
+    let talks_on = slow(Manners {
+        answers_behind_quit: true,
+        ..polite()
+    });
+    let title = "what stands behind QUIT is not answered";
+    let seen = line(talks_on, expected(), Check::Turns, title);
+    assert_eq!(seen.outcome, Outcome::Failed, "{seen:#?}");
+}

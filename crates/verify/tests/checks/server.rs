@@ -50,6 +50,10 @@ pub struct Manners {
     pub objects: fn(&str, &str) -> Option<&'static str>,
     /// What ends a message too.
     pub ends: &'static [&'static str],
+    /// How long the answer to an end of data takes.
+    pub slow_end: Duration,
+    /// How long each line of an answer takes.
+    pub slow: Duration,
     /// Refuses a bare newline at once, and closes.
     pub bare_newline_closes: bool,
     /// The answer to VRFY and EXPN of this name differs.
@@ -89,6 +93,8 @@ impl Default for Manners {
             recipient_code: 550,
             objects: |_, _| None,
             ends: &[],
+            slow_end: Duration::ZERO,
+            slow: Duration::ZERO,
             bare_newline_closes: false,
             verifies: None,
             size: Some(SIZE),
@@ -291,6 +297,7 @@ impl Session {
     }
 
     async fn say(&mut self, line: &str) -> Io<()> {
+        tokio::time::sleep(self.manners.slow).await;
         self.stream
             .write_all(format!("{line}\r\n").as_bytes())
             .await?;
@@ -475,6 +482,7 @@ impl Session {
             if let Some(end) = found {
                 self.input.drain(..end);
                 self.recipients = 0;
+                tokio::time::sleep(self.manners.slow_end).await;
                 self.say("250 2.6.0 queued").await?;
                 return Ok(false);
             }
