@@ -22,6 +22,7 @@ use std::time::Instant;
 use postern_access::{Login, ResolvedHosts};
 use postern_config::{Identity, Section, TlsMode};
 use postern_control::query::{Case, Explanation, Stage, StageKind, StepRow};
+use postern_sasl::Mechanism;
 use postern_smtp::{Secured, Session, TlsOffer};
 
 use crate::build::Policy;
@@ -239,10 +240,12 @@ impl Run<'_> {
             self.identity.tls,
             self.known.means,
         );
-        let offered = match self.session.is_secure() {
+        let mut offered = match self.session.is_secure() {
             true => settings.mechanisms_tls,
             false => settings.mechanisms_clear,
         };
+        // The client of a case shows no certificate, and only to one that does is it offered.
+        offered.retain(|name| *name != Mechanism::External.name());
         let mut steps = self.judge.offer(&offered, self.session.is_secure());
         // By a password if it may be shown, else by a proof of it.
         let mut ways = ["PLAIN", "SCRAM-SHA-256"].into_iter();
