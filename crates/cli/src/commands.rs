@@ -43,7 +43,7 @@ From commands that judge, 1 says:
   diff       something changes
   check-dns  something is missing or contradictory
   verify     something that was tested does not hold
-and 2 also that they could not find it out.
+  (2, of all these: it could not be found out)
 
 Colours are used on a terminal only, and not where NO_COLOR is set.";
 
