@@ -77,6 +77,9 @@ impl Old {
     }
 
     /// A ClientHello that can speak nothing newer, with the ciphers of its day. `random` is 32 bytes.
+    ///
+    /// It has no signature_algorithms, which must not stand in a hello of these versions (RFC 5246 §7.4.1.4.1). A server
+    /// may name that in its log as the reason (rustls does); that it sends an alert is what counts.
     pub fn hello(self, random: [u8; 32]) -> Vec<u8> {
         // ECDHE and RSA with AES in CBC mode, then 3DES.
         const CIPHERS: [u8; 14] = [
