@@ -4,7 +4,7 @@
 
 use postern_tests::definition::{Definition, text};
 use postern_tests::peers::Postfix;
-use postern_tests::stage::{ALICE, Stage};
+use postern_tests::stage::{ALICE, Stage, private};
 use postern_tests::{Failure, Outcome, maildir, program, wait};
 use serde_json::Value;
 use std::fs;
@@ -246,7 +246,7 @@ fn a_postern_with_a_broken_rule_is_found_out() -> Outcome {
                     .authentication("basic_requires_tls", "false")
             },
             &[
-                "login: login is not offered in clear",
+                "login: no password is readable in clear",
                 "login: AUTH PLAIN in clear is refused",
             ],
         ),
@@ -282,6 +282,53 @@ fn a_postern_with_a_broken_rule_is_found_out() -> Outcome {
             "{failed:#?}"
         );
     }
+    Ok(())
+}
+
+/// alice has keys for SCRAM.
+const KEYS: &str = r#"[accounts."alice"]
+password = "$argon2id$v=19$m=8,t=1,p=1$YWxpY2VhbGljZWFsaWNlMQ$YhOLIF8zm0pQPfG4Ej5ICxSNnyfnz6BMT8QzMpLMS38"
+scram = "SCRAM-SHA-256$4096:YWxpY2VhbGljZWFsaWNlMQ==$bQDbGXf+hVlOpLgApsIlEgguixNgOSANIU6/Ayt5XdI=:Oka+awOY6pveE3CrhdFfVLe0puPlToKxGh54ck6cd1w="
+addresses = ["alice@example.test"]
+"#;
+
+/// SCRAM inside TLS shows nothing; where there is no TLS it shows the name, and the report says so.
+#[test]
+fn scram_is_walked_through() -> Outcome {
+    let mut stage = Stage::new()?;
+    let (starttls, plain) = (wait::free_address()?, wait::free_address()?);
+    let (accounts, password) = (stage.path("etc/scram.toml"), stage.path("password"));
+    private(&accounts, KEYS)?;
+    fs::write(&password, format!("{}\n", ALICE.1))?;
+    let listen = format!("[\"{starttls}\", {{ address = \"{plain}\", tls = \"none\" }}]");
+    let definition = Definition::open_relay("submit.example.test", starttls)
+        .general("listen", listen)
+        .authentication("anonymous", "false")
+        .relay("list", "[]")
+        .certificate(&stage.certificate(), &stage.key())
+        .accounts(&accounts);
+    stage.define("submit", &definition)?;
+    stage.start_with(&["submit"])?;
+    let password = password.display().to_string();
+    let words = ["submit", "--only", "login"];
+    let alice = ["--login", ALICE.0, "--password-file", &password];
+    let run = verify(&stage, &[&words[..], &alice].concat())?;
+    assert_eq!(run.code, Some(0), "{} {}", run.out, run.err);
+    for (title, end) in [
+        (
+            "AUTH SCRAM-SHA-256 inside TLS cannot be read on the wire: ",
+            "235 2.7.0",
+        ),
+        (
+            "no password is readable in clear: ",
+            "SCRAM-SHA-256 shows the account's name",
+        ),
+    ] {
+        let told =
+            |line: &str| line.starts_with("passed") && line.contains(title) && line.contains(end);
+        assert!(run.out.lines().any(told), "{title}{end}: {}", run.out);
+    }
+    assert!(!run.out.contains(ALICE.1), "{}", run.out);
     Ok(())
 }
 

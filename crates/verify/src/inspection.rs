@@ -15,6 +15,9 @@ use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use postern_sasl::{
+    Bindings, Credentials, Login as SaslLogin, Mechanism as SaslMechanism, Peer, Secret,
+};
 use postern_tls::ClientTls;
 
 use crate::expected::{Account, Channel, Expected, Pace, Target};
@@ -186,23 +189,26 @@ impl<'a> Inspection<'a> {
     }
 }
 
-/// The mechanisms that show the password to whoever reads the wire, and that this command speaks: what must stand the
-/// proof is exactly these.
+/// The mechanisms that this command speaks; each but the last shows the password to whoever reads the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mechanism {
     /// RFC 4616.
     Plain,
     /// draft-murchison-sasl-login.
     Login,
+    /// RFC 7677, not bound to the channel.
+    ScramSha256,
 }
 
 impl Mechanism {
-    pub(crate) const ALL: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
+    pub(crate) const ALL: [Mechanism; 3] =
+        [Mechanism::Plain, Mechanism::Login, Mechanism::ScramSha256];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Mechanism::Plain => "PLAIN",
             Mechanism::Login => "LOGIN",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
         }
     }
 }
@@ -228,5 +234,42 @@ pub(crate) async fn log_in(
             }
             Ok(answer)
         }
+        Mechanism::ScramSha256 => scram(wire, account).await,
+    }
+}
+
+/// SCRAM with the client's half that Postern's own deliveries have: it believes no server that does not prove itself.
+async fn scram(wire: &mut Wire, account: &Account) -> Result<Answer, Fault> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| Fault::Broken(error.to_string()))?;
+    let peer = Peer {
+        random,
+        bindings: Bindings::default(),
+        plus_offered: false,
+        host: String::new(),
+        time: 0,
+    };
+    let credentials = Credentials {
+        name: account.name.clone(),
+        password: account.password.clone(),
+    };
+    let mut login = SaslLogin::facing(SaslMechanism::ScramSha256, &credentials, peer);
+    let first = login.initial().unwrap_or(Secret::new(Vec::new()));
+    let line = format!("AUTH SCRAM-SHA-256 {}", STANDARD.encode(first.expose()));
+    let mut answer = wire.say_as(&line, "AUTH SCRAM-SHA-256 ***").await?;
+    while answer.code == 334 {
+        let text = answer.lines.first().map_or("", |line| line.trim());
+        let challenge = STANDARD.decode(text).unwrap_or_default();
+        match login.answer(&challenge) {
+            Ok(blob) => answer = wire.say_as(&STANDARD.encode(blob.expose()), "***").await?,
+            Err(why) => {
+                wire.say("*").await?;
+                return Err(Fault::Scram(why.to_string()));
+            }
+        }
+    }
+    match login.finish() {
+        Err(why) if answer.code == 235 => Err(Fault::Scram(why.to_string())),
+        _ => Ok(answer),
     }
 }

@@ -45,6 +45,9 @@ pub enum Fault {
     /// The handshake did not succeed.
     #[error("the TLS handshake failed: {0}")]
     Tls(String),
+    /// The server did not keep to SCRAM, or did not prove that it knows the account.
+    #[error("SCRAM cannot go on: {0}")]
+    Scram(String),
     /// The given account was refused before.
     #[error("the given account was refused, and is not tried again")]
     NoLogin,

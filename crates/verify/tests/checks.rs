@@ -217,7 +217,7 @@ fn login_in_clear_is_found_offered_or_not() {
         expected(),
         Check::Login,
         &[
-            "login is not offered in clear",
+            "no password is readable in clear",
             "AUTH PLAIN in clear is refused",
         ],
     );

@@ -270,3 +270,24 @@ fn slow_answers_behind_starttls_and_quit_are_waited_for() {
     let seen = line(talks_on, expected(), Check::Turns, title);
     assert_eq!(seen.outcome, Outcome::Failed, "{seen:#?}");
 }
+
+#[test]
+fn a_name_that_is_readable_in_clear_is_told() {
+    for (named_in_clear, says) in [
+        (
+            "SCRAM-SHA-256 GSSAPI",
+            "but SCRAM-SHA-256 shows the account's name",
+        ),
+        ("EXTERNAL", "only EXTERNAL, which show no password"),
+        ("", "offers no AUTH"),
+    ] {
+        let manners = Manners {
+            named_in_clear,
+            ..polite()
+        };
+        let title = "no password is readable in clear";
+        let seen = line(manners, expected(), Check::Login, title);
+        assert_eq!(seen.outcome, Outcome::Passed, "{seen:#?}");
+        assert!(seen.why.contains(says), "{seen:#?}");
+    }
+}

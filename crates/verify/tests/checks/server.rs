@@ -32,6 +32,8 @@ pub struct Manners {
     pub refuses_noop: bool,
     /// AUTH is offered and looked at in clear.
     pub auth_in_clear: bool,
+    /// Mechanisms that are named in clear, and none of them works there.
+    pub named_in_clear: &'static str,
     /// AUTH is looked at in clear, but not offered.
     pub auth_secretly: bool,
     /// Any password will do.
@@ -83,6 +85,7 @@ impl Default for Manners {
             require: false,
             refuses_noop: false,
             auth_in_clear: false,
+            named_in_clear: "",
             auth_secretly: false,
             any_password: false,
             runs_injected: false,
@@ -395,6 +398,8 @@ impl Session {
         }
         if self.secure || self.manners.auth_in_clear {
             lines.push("AUTH PLAIN LOGIN X-STRANGE".into());
+        } else if !self.manners.named_in_clear.is_empty() {
+            lines.push(format!("AUTH {}", self.manners.named_in_clear));
         }
         let last = lines.len() - 1;
         for (number, line) in lines.into_iter().enumerate() {
