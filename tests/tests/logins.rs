@@ -124,7 +124,7 @@ fn salt_of(address: SocketAddr, name: &str) -> Result<String, Failure> {
     let mut wire = Wire::open(address)?;
     let first = format!("n,,n={name},r=fyko+d2lbbFgONRv9qkxdawL");
     let reply = wire.expect("334", &format!("AUTH SCRAM-SHA-256 {}", base64(&first)))?;
-    let decoded = program::run("base64", ["-d"], reply[4..].as_bytes())?;
+    let decoded = program::run("base64", ["-d"], &reply.as_bytes()[4..])?;
     let text = String::from_utf8(decoded.stdout)?;
     let (nonce, rest) = text.split_once(',').ok_or("no nonce")?;
     assert!(nonce.starts_with("r=fyko+d2lbbFgONRv9qkxdawL"), "{text}");
