@@ -30,10 +30,10 @@ mod wire;
 pub use checks::Check;
 pub use expected::{Account, Channel, Expected, Pace, Target};
 pub use finding::{Finding, Outcome};
+pub use reply::Answer;
 pub use report::Report;
 pub use tap::{Chunk, Recording, Side};
 pub use verify::verify;
-pub use reply::Answer;
 pub use wire::{Fault, Said};
 
 /// A password.

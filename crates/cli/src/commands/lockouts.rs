@@ -23,7 +23,11 @@ pub(crate) struct Lockouts {
     /// The server.
     server: ServerName,
     /// Forget the wrong passwords of this account or address; may be given again.
-    #[arg(long, value_name = "ACCOUNT or ADDRESS", conflicts_with = "release_all")]
+    #[arg(
+        long,
+        value_name = "ACCOUNT or ADDRESS",
+        conflicts_with = "release_all"
+    )]
     release: Vec<String>,
     /// Forget all of them.
     #[arg(long)]
@@ -114,9 +118,5 @@ fn cells(row: &LockoutRow, now: u64) -> Vec<Cell> {
         Some(_) => "-".to_owned(),
         None => row.wrong.to_string(),
     };
-    vec![
-        Cell::new(name.unwrap_or_default()),
-        Cell::new(wrong),
-        until,
-    ]
+    vec![Cell::new(name.unwrap_or_default()), Cell::new(wrong), until]
 }
