@@ -142,8 +142,9 @@ impl Arrival {
                 let server = &self.server;
                 let resolver = &self.generation.resolver;
                 let client = self.client.ip();
-                let names = server.names.of(resolver, &server.counters, client).await;
-                self.decide(&names)
+                // Boxed: the session behind it would carry the room that a look-up takes.
+                let names = server.names.of(resolver, &server.counters, client);
+                self.decide(&Box::pin(names).await)
             }
         };
         if may {
