@@ -31,7 +31,12 @@ pub(crate) const ACCOUNT: &str = "alice@example.com";
 pub(crate) const FRIEND: &str = "bob";
 
 /// The names the certificate is for, the server's own first.
-const NAMES: [&str; 3] = ["mail.example.com", "localhost", "127.0.0.1"];
+const NAMES: [&str; 4] = [
+    "mail.example.com",
+    "mx.example.com",
+    "localhost",
+    "127.0.0.1",
+];
 
 /// A folder that is ready.
 pub(crate) struct Folder {
