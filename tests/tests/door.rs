@@ -234,18 +234,23 @@ fn early_talkers_and_strangers_are_turned_away() -> Outcome {
     Ok(())
 }
 
-/// Without holding the worker: a stranger's greeting waits for those who do not wait for it.
+/// Without holding the worker: a stranger's greeting waits for those who do not wait for it. On a busy machine this client
+/// may itself be too late to be early now and then.
 #[test]
 fn a_stranger_who_speaks_at_once_is_heard() -> Outcome {
     let (stage, address) = gate(|_, d| d.relay("list", "[]"))?;
-    for _ in 0..10 {
-        let said = early(address, b"EHLO x\r\n")?;
-        assert!(
-            said.starts_with("554 5.5.1 Wait for the greeting"),
-            "{said}"
-        );
+    let mut caught = 0;
+    for _ in 0..40 {
+        let said = early(address, b"QUIT\r\n")?;
+        caught += u64::from(said.starts_with("554 5.5.1 Wait for the greeting"));
+        if caught == 10 {
+            break;
+        }
     }
-    assert_eq!(count(&stage, "early_talkers")?, 10);
+    assert_eq!(caught, 10, "of 40 tries");
+    wait::until_true("all to be counted", PATIENCE, || {
+        count(&stage, "early_talkers").is_ok_and(|count| count == caught)
+    })?;
     assert!(Wire::connect(address)?.greeting.starts_with("220"));
     Ok(())
 }
