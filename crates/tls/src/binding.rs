@@ -12,6 +12,17 @@ use rustls::{ClientConnection, ConnectionCommon, ProtocolVersion, ServerConnecti
 
 use crate::der::Certificate;
 
+/// sha384WithRSAEncryption (RFC 8017 §A.2.4) and ecdsa-with-SHA384 (RFC 5758 §3.2), as they stand in a certificate.
+const SHA384: [&[u8]; 2] = [
+    b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c",
+    b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03",
+];
+/// The same with SHA-512.
+const SHA512: [&[u8]; 2] = [
+    b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d",
+    b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04",
+];
+
 /// RFC 9266 §2.
 const LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
@@ -64,62 +75,16 @@ fn exporter<Data>(connection: &ConnectionCommon<Data>) -> Option<[u8; 32]> {
 pub fn end_point(certificate: &[u8]) -> Box<[u8]> {
     let algorithm =
         Certificate::parse(certificate).map_or(&[][..], |parsed| parsed.signature_algorithm);
-    let hash = match algorithm {
-        [
-            0x06,
-            0x09,
-            0x2a,
-            0x86,
-            0x48,
-            0x86,
-            0xf7,
-            0x0d,
-            0x01,
-            0x01,
-            0x0c,
-            ..,
-        ] => &digest::SHA384,
-        [
-            0x06,
-            0x09,
-            0x2a,
-            0x86,
-            0x48,
-            0x86,
-            0xf7,
-            0x0d,
-            0x01,
-            0x01,
-            0x0d,
-            ..,
-        ] => &digest::SHA512,
-        [
-            0x06,
-            0x08,
-            0x2a,
-            0x86,
-            0x48,
-            0xce,
-            0x3d,
-            0x04,
-            0x03,
-            0x03,
-            ..,
-        ] => &digest::SHA384,
-        [
-            0x06,
-            0x08,
-            0x2a,
-            0x86,
-            0x48,
-            0xce,
-            0x3d,
-            0x04,
-            0x03,
-            0x04,
-            ..,
-        ] => &digest::SHA512,
-        _ => &digest::SHA256,
+    let is_one_of = |identifiers: &[&[u8]]| {
+        let mut all = identifiers.iter();
+        all.any(|identifier| algorithm.starts_with(identifier))
+    };
+    let hash = if is_one_of(&SHA384) {
+        &digest::SHA384
+    } else if is_one_of(&SHA512) {
+        &digest::SHA512
+    } else {
+        &digest::SHA256
     };
     digest::digest(hash, certificate).as_ref().into()
 }

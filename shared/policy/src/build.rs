@@ -168,3 +168,18 @@ fn relay_rule(definition: &Definition, local: DomainSet) -> RelayRule {
         list: List::new(&relay.list),
     }
 }
+
+/// The policy of a definition that names no file that is read.
+#[cfg(test)]
+pub(crate) fn policy_of(text: &str) -> Policy {
+    let path = Path::new("/somewhere/servers/mx1.toml");
+    let (definition, findings) = postern_config::load(text, path);
+    let mut source = Source {
+        path,
+        text,
+        read: &mut |_| Err("no file is read here".to_owned()),
+        findings,
+    };
+    let definition = definition.unwrap_or_else(|| panic!("{:?}", source.findings));
+    Policy::build(definition, &mut source)
+}

@@ -6,6 +6,8 @@
 //!
 //! One task a connection. An idle one holds a session without buffers, one timer and one place in a list of waiters.
 //!
+//! Longer than most files: each event of a session has its answer here, and they share the connection's state.
+//!
 //! Never: a word of policy; `decide` has those.
 
 use std::future::{Future, poll_fn};

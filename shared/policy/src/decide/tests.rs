@@ -3,7 +3,7 @@
 use postern_smtp::Notify;
 
 use super::*;
-use crate::{Policy, Source};
+use crate::build::policy_of;
 
 const DEFINITION: &str = r#"
 [general]
@@ -26,19 +26,6 @@ to = "maildir:/var/mail/{domain}/{local}"
 recipients = ["alice", "bob"]
 aliases = { sales = ["alice", "carol@example.net"], all = ["sales", "bob", "alice"], loop = ["loop"] }
 "#;
-
-fn policy_of(text: &str) -> Policy {
-    let path = std::path::Path::new("servers/test.toml");
-    let (definition, findings) = postern_config::load(text, path);
-    let mut source = Source {
-        path,
-        text,
-        read: &mut |_| Err("no file is read here".to_owned()),
-        findings,
-    };
-    let definition = definition.unwrap_or_else(|| panic!("{:?}", source.findings));
-    Policy::build(definition, &mut source)
-}
 
 fn rcpt(address: &str) -> Rcpt {
     let recipient = match address {

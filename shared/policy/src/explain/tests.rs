@@ -1,7 +1,7 @@
 //! Trails and replies on a small definition; tests/tests/explain.rs has the large table, and the wire beside it.
 
 use super::*;
-use crate::{Policy, Source};
+use crate::build::policy_of;
 
 const DEFINITION: &str = r#"[general]
 fqdn = "mx.example.com"
@@ -30,19 +30,6 @@ certificates = [{ certificate = "cert.pem", key = "key.pem" }]
 
 fn policy() -> Policy {
     policy_of(DEFINITION)
-}
-
-fn policy_of(text: &str) -> Policy {
-    let path = std::path::Path::new("/somewhere/servers/mx1.toml");
-    let (definition, findings) = postern_config::load(text, path);
-    let mut source = Source {
-        path,
-        text,
-        read: &mut |_| Err("no file is read here".to_owned()),
-        findings,
-    };
-    let definition = definition.unwrap_or_else(|| panic!("{:?}", source.findings));
-    Policy::build(definition, &mut source)
 }
 
 fn known(names: Names<'_>) -> Known<'_> {
