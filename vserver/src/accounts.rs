@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use postern_access::Login;
 use postern_config::{Account, AccountFile};
-use postern_policy::find_account;
+use postern_policy::{completed, dovecots, find_account};
 use postern_sasl::{ScramKeys, Secret};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -143,7 +143,7 @@ impl Accounts {
         name: &str,
         password: &Arc<Secret>,
     ) -> Result<Checked, Unavailable> {
-        let whole = self.completed(name);
+        let whole = completed(name, &self.default_domain);
         match source {
             Source::File(source) => self.check_in_file(source, name, password).await,
             Source::Ldap(source) => match (source.check(name, password).await?, whole) {
@@ -155,12 +155,6 @@ impl Accounts {
                 source.check(occasion, name, password).await
             }
         }
-    }
-
-    /// The name with the default domain, if it has none and there is one.
-    fn completed(&self, name: &str) -> Option<String> {
-        let bare = !name.contains('@') && !self.default_domain.is_empty();
-        bare.then(|| format!("{name}@{}", self.default_domain))
     }
 
     async fn check_in_file(
@@ -197,7 +191,7 @@ impl Accounts {
 
     /// The account that a name at login means, without its password. Dovecot is not asked: it answers to passwords only.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<LoggedIn>, Unavailable> {
-        let whole = self.completed(name);
+        let whole = completed(name, &self.default_domain);
         for source in &self.sources {
             let found = match source {
                 Source::File(source) => {
@@ -219,9 +213,8 @@ impl Accounts {
     /// What a name would be if it were an account of Dovecot's: for explanations, never for a login.
     pub(crate) fn if_dovecots(&self, name: &str) -> Option<LoggedIn> {
         let dovecot = |source: &Source| matches!(source, Source::Dovecot(_));
-        let named = self.completed(name).unwrap_or_else(|| name.to_owned());
         let asked = self.sources.iter().any(dovecot);
-        asked.then(|| LoggedIn::of_dovecot(named))
+        asked.then(|| LoggedIn::of(&dovecots(name, &self.default_domain)))
     }
 
     /// The SCRAM keys of an account in a file, if it has any that can be read, and the account. Keys are a file's alone,
@@ -265,17 +258,6 @@ impl LoggedIn {
             account: account.name.clone(),
             groups: account.groups.clone(),
             addresses: account.addresses.clone(),
-        }
-    }
-
-    /// An account of Dovecot's: named like an address, it has that address.
-    fn of_dovecot(account: String) -> LoggedIn {
-        // What would stand for a whole domain is no address.
-        let is_address = account.contains('@') && !account.starts_with(['@', '*']);
-        LoggedIn {
-            addresses: is_address.then(|| account.clone()).into_iter().collect(),
-            groups: Vec::new(),
-            account,
         }
     }
 

@@ -40,7 +40,7 @@ pub fn dovecots(name: &str, default_domain: &str) -> Account {
 }
 
 /// The name with the default domain, if it has none and there is one.
-fn completed(name: &str, default_domain: &str) -> Option<String> {
+pub fn completed(name: &str, default_domain: &str) -> Option<String> {
     let bare = !name.contains('@') && !default_domain.is_empty();
     bare.then(|| format!("{name}@{default_domain}"))
 }

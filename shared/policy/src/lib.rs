@@ -27,7 +27,7 @@ mod offer;
 mod people;
 mod places;
 
-pub use accounts::{TAKEN_FOR_DOVECOTS, dovecots, find_account, login_of};
+pub use accounts::{TAKEN_FOR_DOVECOTS, completed, dovecots, find_account, login_of};
 pub use build::{Policy, Source};
 pub use offer::{Means, session_settings};
 pub use people::{People, Person};

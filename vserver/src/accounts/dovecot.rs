@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use postern_policy::dovecots;
 use postern_sasl::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -195,7 +196,7 @@ impl Answer {
         let Some(user) = self.get("user").filter(|user| !user.is_empty()) else {
             return Err("an OK without a user".to_owned());
         };
-        Ok(Checked::Right(LoggedIn::of_dovecot(user.to_owned())))
+        Ok(Checked::Right(LoggedIn::of(&dovecots(user, ""))))
     }
 }
 
