@@ -96,6 +96,11 @@ pub enum Item {
         /// What it is bound to, and how TLS is spoken there.
         identity: Identity,
     },
+    /// A link to the authd that holds what a source of accounts needs, see [`crate::auth`].
+    Authd {
+        /// Which of the definition's `accounts`, from 0.
+        source: usize,
+    },
 }
 
 /// A file root could not open.

@@ -4,6 +4,7 @@
 //! [general]                 listen, user, autostart, limits, drain_timeout      read here, and checked
 //! [access.tls]              certificates[].certificate, .key; client_ca          only the paths, only their text
 //! [access.authentication]   accounts[].file; accounts[].ldap.bind_password_file, .ca
+//!                           accounts[].nt_hashes, .windows, .gssapi               an authd each
 //! [access.connection]       list[] where it is "file PATH"; so in [access.relay]
 //! [delivery]                domains[].recipients where it is a path
 //! ```
@@ -40,6 +41,41 @@ pub struct Hosting {
     /// The files root must open for the worker, as the definition writes them, in order, none twice. A relative path
     /// is meant from the folder of the definition; [`Hosting::locate`] makes it absolute.
     pub files: Vec<PathBuf>,
+    /// The processes that hold what the worker must not, in the order of their sources.
+    pub authds: Vec<Authd>,
+}
+
+/// A process that holds for a source of accounts what the worker must not read: postern-authd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authd {
+    /// Which of the definition's `accounts`, from 0.
+    pub source: usize,
+    /// What it holds.
+    pub kind: AuthdKind,
+    /// The file root opens for it, as the definition writes it.
+    pub file: Option<PathBuf>,
+}
+
+/// What an authd holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthdKind {
+    /// NT hashes, in a file: `{ file = "…", nt_hashes = "…" }`.
+    Hashes,
+    /// winbind's privileged pipe: `{ windows = "CORP" }`.
+    Winbind,
+    /// A Kerberos keytab: `{ gssapi = "…" }` or `{ gssapi = { keytab = "…" } }`.
+    Kerberos,
+}
+
+impl AuthdKind {
+    /// `hashes`, `winbind` or `kerberos`: what postern-authd is called with.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AuthdKind::Hashes => "hashes",
+            AuthdKind::Winbind => "winbind",
+            AuthdKind::Kerberos => "kerberos",
+        }
+    }
 }
 
 /// What a worker process may use at most; `None`: what the system gives.
@@ -115,6 +151,7 @@ fn read<'t>(reader: &mut Reader<'t>, root: &DeTable<'t>) -> Option<Hosting> {
             .unwrap_or_default()
             .to_owned(),
         files: files(root),
+        authds: authds(root),
     })
 }
 
@@ -273,6 +310,29 @@ fn files(root: &DeTable<'_>) -> Vec<PathBuf> {
     let mut seen = std::collections::HashSet::new();
     files.retain(|path| seen.insert(path.clone()));
     files
+}
+
+fn authds(root: &DeTable<'_>) -> Vec<Authd> {
+    let authentication =
+        section(root, "access").and_then(|access| section(access, "authentication"));
+    let sources = authentication.map(|authentication| members(authentication, "accounts"));
+    let sources = sources.into_iter().flatten().enumerate();
+    sources
+        .filter_map(|(source, node)| authd(source, node))
+        .collect()
+}
+
+fn authd(source: usize, node: &Node<'_>) -> Option<Authd> {
+    let table = node.get_ref().as_table()?;
+    let (kind, file) = if table.contains_key("windows") {
+        (AuthdKind::Winbind, None)
+    } else if let Some(gssapi) = table.get("gssapi") {
+        let keytab = path_of(gssapi).or_else(|| path_in(gssapi, "keytab"))?;
+        (AuthdKind::Kerberos, Some(keytab))
+    } else {
+        (AuthdKind::Hashes, Some(path_in(node, "nt_hashes")?))
+    };
+    Some(Authd { source, kind, file })
 }
 
 fn path_in(node: &Node<'_>, key: &str) -> Option<PathBuf> {

@@ -15,7 +15,7 @@ mod state;
 mod units;
 
 pub use finding::{Finding, Place, Severity};
-pub use hosting::{Hosting, ProcessLimits};
+pub use hosting::{Authd, AuthdKind, Hosting, ProcessLimits};
 pub use identity::{Identity, TlsMode};
 pub use name::{BadName, ServerName};
 pub use settings::HostSettings;

@@ -183,3 +183,37 @@ fn all_errors_are_found_at_once() {
     let text = "[general]\nlisten = [\"x\", \"[::1]:25\", \"y\"]\nuser = 3\nautostart = 1\n";
     assert_eq!(read_text(text).unwrap_err().len(), 4);
 }
+
+#[test]
+fn what_a_worker_must_not_hold_is_an_authds() {
+    let text = r#"
+[general]
+listen = ["192.0.2.10:25"]
+[access.authentication]
+accounts = [{ file = "a.toml" }, { file = "b.toml", nt_hashes = "b.nt" }, { windows = "CORP" }, { gssapi = "/mx1.keytab" },
+            { gssapi = { keytab = "mx2.keytab", realms = ["X"] } }, { gssapi = {} }, { file = "c.toml", nt_hashes = 3 }, 7]
+"#;
+    let hosting = read_text(text).unwrap();
+    let shown = |authd: &Authd| {
+        let file = authd
+            .file
+            .as_ref()
+            .map(|path| path.to_str().unwrap().to_owned());
+        (authd.source, authd.kind.as_str(), file)
+    };
+    let shown: Vec<_> = hosting.authds.iter().map(shown).collect();
+    let expected = [
+        (1, "hashes", Some("b.nt".to_owned())),
+        (2, "winbind", None),
+        (3, "kerberos", Some("/mx1.keytab".to_owned())),
+        (4, "kerberos", Some("mx2.keytab".to_owned())),
+    ];
+    assert_eq!(shown, expected);
+    // The worker never gets them.
+    let files: Vec<_> = hosting
+        .files
+        .iter()
+        .map(|path| path.to_str().unwrap())
+        .collect();
+    assert_eq!(files, ["a.toml", "b.toml", "c.toml"]);
+}
