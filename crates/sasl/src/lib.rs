@@ -48,7 +48,10 @@ mod stage;
 pub use client::{Credentials, Login, Peer};
 pub use exchange::{Exchange, Identity, Inner, LIMIT, Step, Ticket, Want};
 pub use mechanism::{Mechanism, UnknownMechanism};
-pub use ntlm::{NotAnNtHash, NtHash, NtProof, SessionBaseKey, filetime};
+pub use ntlm::{
+    NotAnNtHash, NotAnNtHashName, NotNtHashes, NtHash, NtHashFault, NtHashes, NtProof,
+    SessionBaseKey, filetime,
+};
 pub use refusal::Refusal;
 pub use scram::{NotScramKeys, ScramKeys};
 pub use secret::Secret;

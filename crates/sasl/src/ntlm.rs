@@ -14,10 +14,12 @@
 
 pub(crate) mod client;
 mod crypto;
+mod hashes;
 pub(crate) mod message;
 mod proof;
 mod session;
 
+pub use hashes::{NotAnNtHashName, NotNtHashes, NtHashFault, NtHashes};
 pub use proof::{NotAnNtHash, NtHash, NtProof, SessionBaseKey};
 pub(crate) use session::{Session, Side};
 
