@@ -269,16 +269,13 @@ impl Client {
     pub fn login(&mut self, mechanism: &str, initial: Option<&[u8]>) {
         if self.state == State::Ready {
             self.state = State::Busy;
-            let initial = match initial {
-                None => String::new(),
+            let (awaited, initial) = match initial {
+                None => (Awaited::AuthAlone, String::new()),
                 // RFC 4954 §4
-                Some([]) => " =".to_owned(),
-                Some(octets) => format!(" {}", STANDARD.encode(octets)),
+                Some([]) => (Awaited::Auth, " =".to_owned()),
+                Some(octets) => (Awaited::Auth, format!(" {}", STANDARD.encode(octets))),
             };
-            self.command(
-                Awaited::Auth,
-                format!("AUTH {mechanism}{initial}").as_bytes(),
-            );
+            self.command(awaited, format!("AUTH {mechanism}{initial}").as_bytes());
         }
     }
 
@@ -338,6 +335,7 @@ impl Client {
             }
             Awaited::StartTls => self.refused(Stage::StartTls, reply),
             Awaited::Auth => self.auth_reply(reply),
+            Awaited::AuthAlone => self.auth_greeting(reply),
             Awaited::Reset => {}
             Awaited::Quit => self.end(Stage::Quit, Some(reply)),
             Awaited::Mail
@@ -368,6 +366,14 @@ impl Client {
     fn refused(&mut self, stage: Stage, reply: Reply) {
         self.state = State::Ready;
         self.events.push_back(ClientEvent::Refused { stage, reply });
+    }
+
+    /// Exchange says `334 NTLM supported` where RFC 4954 §4 has an empty challenge.
+    fn auth_greeting(&mut self, mut reply: Reply) {
+        if reply.code == 334 && STANDARD.decode(reply.text.trim()).is_err() {
+            reply.text = "".into();
+        }
+        self.auth_reply(reply);
     }
 
     fn auth_reply(&mut self, reply: Reply) {

@@ -39,6 +39,8 @@ pub(super) enum Awaited {
     Helo,
     StartTls,
     Auth,
+    /// AUTH without an initial response: the peer may greet in words.
+    AuthAlone,
     Mail,
     Rcpt(usize),
     Data,
@@ -56,7 +58,7 @@ impl Awaited {
             Awaited::Greeting => Stage::Greeting,
             Awaited::Ehlo | Awaited::Helo => Stage::Hello,
             Awaited::StartTls => Stage::StartTls,
-            Awaited::Auth => Stage::Auth,
+            Awaited::Auth | Awaited::AuthAlone => Stage::Auth,
             Awaited::Mail => Stage::Mail,
             Awaited::Rcpt(index) => Stage::Rcpt(index),
             Awaited::Data => Stage::Data,

@@ -437,6 +437,22 @@ fn tls_and_login() {
 }
 
 #[test]
+fn a_mechanism_may_be_greeted_in_words() {
+    let mut client = ready(false, false, "AUTH NTLM");
+    client.login("NTLM", None);
+    assert_eq!(said(&mut client), "AUTH NTLM\r\n");
+    assert_eq!(
+        hear(&mut client, "334 NTLM supported\r\n"),
+        [ClientEvent::Challenge(vec![])]
+    );
+    client.respond(Some(b"x"));
+    assert_eq!(said(&mut client), "eA==\r\n");
+    // Once only: from here on it must be base64.
+    assert_eq!(hear(&mut client, "334 go on!\r\n"), []);
+    assert_eq!(said(&mut client), "*\r\n");
+}
+
+#[test]
 fn words_behind_starttls_end_the_connection() {
     let mut client = ready(false, false, "STARTTLS");
     client.start_tls();
