@@ -24,6 +24,7 @@ struct Pretender {
     listeners: Vec<TcpListener>,
     sessions: Vec<TcpStream>,
     introduced: Vec<Link>,
+    authds: Vec<Link>,
     word: String,
     paused: bool,
     ending: Option<(Instant, bool)>,
@@ -38,6 +39,7 @@ fn main() -> Outcome<()> {
         listeners: Vec::new(),
         sessions: Vec::new(),
         introduced: Vec::new(),
+        authds: Vec::new(),
         word: String::new(),
         paused: false,
         ending: None,
@@ -137,6 +139,7 @@ impl Pretender {
     /// Takes a definition and its listeners, or finds fault with it.
     fn adopt(&mut self, manifest: Manifest, files: Vec<OwnedFd>) -> Outcome<Vec<Finding>> {
         let (mut listeners, mut word, mut findings) = (Vec::new(), String::new(), Vec::new());
+        let mut authds = Vec::new();
         for missing in &manifest.missing {
             findings.push(Finding::error(&missing.path, &missing.error, "make it"));
         }
@@ -156,10 +159,12 @@ impl Pretender {
                     std::fs::write("file", path.to_string_lossy().as_bytes())?;
                 }
                 Item::Listener { .. } => listeners.push(TcpListener::from(file)),
+                Item::Authd { .. } => authds.push(Link::from(file)),
             }
         }
         if findings.is_empty() {
-            (self.listeners, self.word) = (listeners, word);
+            // Those of the generation before are hung up on.
+            (self.listeners, self.word, self.authds) = (listeners, word, authds);
         }
         Ok(findings)
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 use postern_control::worker::{Item, Manifest, MissingFile};
-use postern_hosting::{Finding, Hosting, ServerName};
+use postern_hosting::{Finding, Hosting};
 
 use crate::listeners::Listener;
 use crate::roster::Definition;
@@ -16,43 +16,48 @@ use crate::uids::{Identity, isolated};
 
 /// A manifest and the files it lists, but for the listeners, which come after them.
 pub(crate) struct Handover {
-    pub(crate) manifest: Manifest,
-    pub(crate) files: Vec<File>,
+    manifest: Manifest,
+    files: Vec<File>,
 }
 
 impl Handover {
     /// Opens what `definition` names. A file that cannot be opened is listed as missing: the worker knows its line.
-    pub(crate) fn open(definition: Definition, listeners: &[Listener]) -> Result<Handover, Vec<Finding>> {
+    pub(crate) fn open(definition: &Definition, listeners: &[Listener]) -> Result<Handover, Vec<Finding>> {
         let Definition { path, hosting, file } = definition;
-        let all = 1 + hosting.files.len() + listeners.len();
+        let all = 1 + hosting.files.len() + hosting.authds.len() + listeners.len();
         if all > Manifest::MOST {
             let what = format!("names {all} files and addresses, the most is {}", Manifest::MOST);
-            return Err(vec![Finding::error(&path, what, "join some of the files")]);
+            return Err(vec![Finding::error(path, what, "join some of the files")]);
         }
-        let mut manifest = Manifest::default();
-        let mut files = vec![file];
-        manifest.items.push(Item::Definition { path: path.clone() });
-        for written in hosting.files {
-            match open_regular(&Hosting::locate(&path, &written)) {
-                Ok(file) => {
-                    files.push(file);
-                    manifest.items.push(Item::File { path: written });
-                }
-                Err(error) => {
-                    let error = error.to_string();
-                    manifest.missing.push(MissingFile { path: written, error });
-                }
+        let mut handover = Handover { manifest: Manifest::default(), files: Vec::new() };
+        let failed = |error| vec![Finding::error(path, format!("cannot be handed over: {error}"), "see errno(3)")];
+        handover.add(Item::Definition { path: path.clone() }, file.try_clone().map_err(failed)?);
+        for written in &hosting.files {
+            if let Some(file) = handover.find(path, written) {
+                handover.add(Item::File { path: written.clone() }, file);
             }
         }
-        let identities = listeners.iter().map(|listener| listener.identity);
-        manifest.items.extend(identities.map(|identity| Item::Listener { identity }));
-        Ok(Handover { manifest, files })
+        Ok(handover)
     }
-}
 
-/// The files in the order of the manifest.
-pub(crate) fn all<'a>(files: &'a [File], listeners: &'a [Listener]) -> Vec<BorrowedFd<'a>> {
-    files.iter().map(AsFd::as_fd).chain(listeners.iter().map(Listener::fd)).collect()
+    pub(crate) fn add(&mut self, item: Item, file: File) {
+        self.manifest.items.push(item);
+        self.files.push(file);
+    }
+
+    /// Opens what `definition` names as `written`, or lists it as missing.
+    pub(crate) fn find(&mut self, definition: &Path, written: &Path) -> Option<File> {
+        let opened = open_regular(&Hosting::locate(definition, written));
+        let missing = |error: &io::Error| MissingFile { path: written.to_owned(), error: error.to_string() };
+        opened.inspect_err(|error| self.manifest.missing.push(missing(error))).ok()
+    }
+
+    /// The manifest, and the files in its order: those opened, then the listeners.
+    pub(crate) fn with<'a>(&'a self, listeners: &'a [Listener]) -> (Manifest, Vec<BorrowedFd<'a>>) {
+        let mut manifest = self.manifest.clone();
+        manifest.items.extend(listeners.iter().map(|listener| Item::Listener { identity: listener.identity }));
+        (manifest, self.files.iter().map(AsFd::as_fd).chain(listeners.iter().map(Listener::fd)).collect())
+    }
 }
 
 /// Opens a regular file for reading; a pipe or a device in its place neither blocks nor is opened.
@@ -65,9 +70,9 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
 }
 
-/// The state folder of `server`: made if need be, its owner's alone. The error is a sentence with a remedy.
-pub(crate) fn state_folder(state: &Path, server: &ServerName, who: Identity) -> Result<PathBuf, String> {
-    let path = state.join(server.as_str());
+/// The folder `name` in the state folder: made if need be, its owner's alone. The error is a sentence with a remedy.
+pub(crate) fn state_folder(state: &Path, name: &str, who: Identity) -> Result<PathBuf, String> {
+    let path = state.join(name);
     let shown = path.display();
     let failed = |error: io::Error| format!("cannot make the state folder {shown}: {error}");
     // If it cannot be made, it cannot be opened.

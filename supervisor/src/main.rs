@@ -1,10 +1,11 @@
-//! posternd: starts, watches and stops one unprivileged worker process for each virtual server.
+//! posternd: starts, watches and stops one unprivileged worker process for each virtual server, and its authds.
 //!
 //! `posternd [--config DIR] [--state DIR] [--run DIR] [--worker PATH]` exits 0 after SIGTERM or SIGINT, 1 if it cannot
 //! start, 64 if it is called wrongly.
 //!
 //! Never: SMTP, TLS, DNS, a policy; an async runtime; a thread; `unsafe`.
 
+mod authds;
 mod backoff;
 mod desk;
 mod handover;
@@ -21,6 +22,7 @@ mod systemd;
 mod timers;
 mod uids;
 mod wanted;
+mod watch;
 
 use std::process::ExitCode;
 

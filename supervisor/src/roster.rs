@@ -28,9 +28,9 @@ pub(crate) struct Definition {
 }
 
 /// Changes whenever the file does: its number, size and times.
-type Stamp = [i128; 6];
+pub(crate) type Stamp = [i128; 6];
 
-fn stamp(of: &Metadata) -> Stamp {
+pub(crate) fn stamp(of: &Metadata) -> Stamp {
     [
         of.ino().into(),
         of.size().into(),

@@ -22,6 +22,7 @@ use postern_hosting::{HostSettings, ServerName};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
+use crate::authds::Running;
 use crate::desk::{Desk, Ticket};
 use crate::introduce::introduce;
 use crate::life::{Event, State};
@@ -50,6 +51,7 @@ pub(crate) struct Supervisor {
     pub(crate) timers: Timers,
     pub(crate) servers: BTreeMap<ServerName, Server>,
     pub(crate) workers: HashMap<Pid, Worker>,
+    pub(crate) authds: HashMap<Pid, Running>,
     pub(crate) roster: Roster,
     pub(crate) wanted: Wanted,
     pub(crate) uids: Uids,
@@ -111,6 +113,7 @@ impl Supervisor {
             timers: Timers::default(),
             servers: BTreeMap::new(),
             workers: HashMap::new(),
+            authds: HashMap::new(),
             roster: Roster::new(options.servers()),
             wanted,
             uids,
@@ -177,6 +180,7 @@ impl Supervisor {
 
     fn boot(&mut self) {
         self.wake(Wake::Watchdog);
+        self.wake(Wake::Files);
         tracing::info!("posternd {} in {}", env!("CARGO_PKG_VERSION"), self.options.config.display());
         self.refresh();
         self.start_wanted();
@@ -196,7 +200,7 @@ impl Supervisor {
         self.servers.retain(|name, server| roster.known.contains_key(name) || !server.idle());
     }
 
-    fn names(&self, which: impl Fn(&Server) -> bool) -> Vec<ServerName> {
+    pub(crate) fn names(&self, which: impl Fn(&Server) -> bool) -> Vec<ServerName> {
         self.servers.iter().filter(|(_, server)| which(server)).map(|(name, _)| name.clone()).collect()
     }
 
@@ -272,6 +276,7 @@ impl Supervisor {
                 }
             }
             Wake::Worker(pid) => self.look_at(pid),
+            Wake::Files => self.look_at_files(),
         }
     }
 
@@ -347,7 +352,10 @@ impl Supervisor {
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => continue,
             };
-            let Some(worker) = self.workers.get_mut(&pid) else { continue };
+            let Some(worker) = self.workers.get_mut(&pid) else {
+                self.lose_authd(pid, &how);
+                continue;
+            };
             worker.reaped = true;
             // What it said last may still be in the link.
             if worker.condemned.is_none() {

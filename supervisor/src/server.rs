@@ -1,5 +1,7 @@
 //! One server as posternd has it, and the carrying out of what its life's table says.
 
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::unistd::Pid;
@@ -10,16 +12,17 @@ use postern_hosting::{Finding, Hosting, ServerName, ServerState};
 
 use crate::backoff::Backoff;
 use crate::desk::Ticket;
-use crate::handover::{self, Handover, state_folder};
+use crate::handover::{Handover, state_folder};
 use crate::life::{Action, Event, State, step};
 use crate::link::Worker;
 use crate::listeners::Listeners;
-use crate::roster::Definition;
+use crate::roster::{Definition, Stamp};
 use crate::run::Supervisor;
 use crate::spawn;
 use crate::timers::Wake;
 use crate::uids::Identity;
 use crate::wanted::Wish;
+use crate::watch::stamps;
 
 /// How long a worker may take to get ready.
 const START: Duration = Duration::from_secs(30);
@@ -75,7 +78,7 @@ impl From<String> for Happening {
 
 /// One server.
 pub(crate) struct Server {
-    name: ServerName,
+    pub(crate) name: ServerName,
     pub(crate) state: State,
     /// When it came into the state shown, in seconds since 1970.
     since: u64,
@@ -92,7 +95,14 @@ pub(crate) struct Server {
     /// The definition in force, and the one being tried.
     hosting: Option<Hosting>,
     tried: Option<Hosting>,
+    /// The definition read last, its files as they were then, and as they were looked at last.
+    pub(crate) given: Option<(PathBuf, Hosting)>,
+    pub(crate) stamps: Vec<Stamp>,
+    pub(crate) seen: Vec<Stamp>,
     backoff: Backoff,
+    /// The deaths of its authds, and when they are made good.
+    pub(crate) mending: Backoff,
+    pub(crate) mend: Option<Instant>,
     /// How long the worker that ended last had been ready.
     pub(crate) served: Option<Duration>,
     /// When the state is over.
@@ -116,7 +126,12 @@ impl Server {
             listeners: Listeners::default(),
             hosting: None,
             tried: None,
+            given: None,
+            stamps: Vec::new(),
+            seen: Vec::new(),
             backoff: Backoff::default(),
+            mending: Backoff::default(),
+            mend: None,
             served: None,
             deadline: None,
             waiting: Vec::new(),
@@ -311,23 +326,35 @@ impl Supervisor {
         let who = self.uids.identity(&server.name, &definition.hosting, &definition.path)?;
         server.listeners.try_identities(&server.name, &definition.hosting.listen, &mut self.kept)?;
         server.tried = Some(definition.hosting.clone());
+        // Before they are opened: what changes from now on is seen.
+        server.stamps = stamps(&definition.path, &definition.hosting);
+        server.given = Some((definition.path.clone(), definition.hosting.clone()));
         Ok((definition, who))
+    }
+
+    fn hand_over(&mut self, server: &mut Server, definition: Definition) -> Result<Handover, Happening> {
+        let mut handover = Handover::open(&definition, server.listeners.tried())?;
+        self.add_authds(server, &definition, &mut handover);
+        Ok(handover)
     }
 
     fn spawn(&mut self, server: &mut Server) -> Result<Pid, Happening> {
         let (definition, who) = self.prepare(server)?;
-        let name = &server.name;
-        let folder = state_folder(&self.options.state, name, who)?;
+        let name = server.name.clone();
+        let state = state_folder(&self.options.state, name.as_str(), who)?;
         let limits = definition.hosting.limits;
-        let Handover { manifest, files } = Handover::open(definition, server.listeners.tried())?;
+        let handover = self.hand_over(server, definition)?;
         let (here, there) = Link::pair().map_err(|error| error.to_string())?;
         here.set_nonblocking(true).map_err(|error| error.to_string())?;
-        let pid = spawn::spawn(&self.options.worker, name, who, &folder, &limits, there)?;
+        let pid = spawn::spawn(&self.options.worker, &[name.as_str()], who, &state, there, Stdio::null())?;
+        // It waits for its first order, which comes after this.
+        spawn::restrict(pid, &name, who, &limits);
         tracing::info!("{name}: process {pid} executed as uid {}", who.uid);
         let worker = Worker::new(name.clone(), pid, who.uid.as_raw(), here, self.now);
-        let begin = Order::Begin { server: name.clone(), state: folder, manifest, paused: server.paused };
+        let (manifest, files) = handover.with(server.listeners.tried());
         let begun = worker.order(&Order::Hello { version: VERSION }, &[]);
-        let begun = begun.and_then(|()| worker.order(&begin, &handover::all(&files, server.listeners.tried())));
+        let begin = Order::Begin { server: name, state, manifest, paused: server.paused };
+        let begun = begun.and_then(|()| worker.order(&begin, &files));
         self.keep_worker(worker)?;
         if begun.is_err() {
             self.end_worker(Some(pid));
@@ -338,13 +365,14 @@ impl Supervisor {
     fn order_reload(&mut self, server: &mut Server) -> Result<(), Happening> {
         let (definition, who) = self.prepare(server)?;
         let limits = definition.hosting.limits;
-        let Handover { manifest, files } = Handover::open(definition, server.listeners.tried())?;
-        let worker = self.serving(server)?;
-        if worker.uid != who.uid.as_raw() {
+        if self.serving(server)?.uid != who.uid.as_raw() {
             return Err("`user` has changed: restart it, a process keeps its user".to_owned().into());
         }
+        let handover = self.hand_over(server, definition)?;
+        let worker = self.serving(server)?;
         spawn::restrict(worker.pid, &server.name, who, &limits);
-        Ok(worker.order(&Order::Reload { manifest }, &handover::all(&files, server.listeners.tried()))?)
+        let (manifest, files) = handover.with(server.listeners.tried());
+        Ok(worker.order(&Order::Reload { manifest }, &files)?)
     }
 
     fn serving(&self, server: &Server) -> Result<&Worker, String> {
@@ -444,6 +472,7 @@ impl Supervisor {
             queued: all.iter().fold(0, |sum, worker| sum.saturating_add(worker.queued)),
             since: server.since,
             description: hosting.map(|hosting| hosting.description.clone()).unwrap_or_default(),
+            authds: self.authd_rows(&server.name),
             detail: details.join("; "),
         }
     }

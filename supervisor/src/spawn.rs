@@ -1,4 +1,4 @@
-//! Executes a worker: its own user, its state folder as working directory, its link as stdin, and nothing else of ours.
+//! Executes a worker or an authd: its own user and folder, its link as stdin, and nothing else of ours.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -12,26 +12,26 @@ use rustix::process::{Resource, Rlimit, prlimit};
 
 use crate::uids::{Identity, isolated};
 
-/// What of posternd's environment a worker gets.
-const ENVIRONMENT: [&str; 6] = ["RUST_LOG", "RUST_BACKTRACE", "TZ", "LANG", "PATH", "JOURNAL_STREAM"];
+/// What of posternd's environment they get.
+const ENVIRONMENT: [&str; 7] = ["RUST_LOG", "RUST_BACKTRACE", "TZ", "LANG", "PATH", "JOURNAL_STREAM", "KRB5_CONFIG"];
 
-/// Executes `program` for `server`. The error is a sentence.
+/// Executes `program`, which finds its link at stdin, and what else it is given at stdout. The error is a sentence.
 pub(crate) fn spawn(
     program: &Path,
-    server: &ServerName,
+    arguments: &[&str],
     who: Identity,
     folder: &Path,
-    limits: &ProcessLimits,
-    stdin: Link,
+    link: Link,
+    given: Stdio,
 ) -> Result<Pid, String> {
     let mut command = Command::new(program);
     command
-        .arg(server.as_str())
+        .args(arguments)
         .env_clear()
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .current_dir(folder)
-        .stdin(OwnedFd::from(stdin))
-        .stdout(Stdio::null())
+        .stdin(OwnedFd::from(link))
+        .stdout(given)
         // Of its own, so that Ctrl-C on a terminal reaches posternd alone, which drains its workers.
         .process_group(0);
     if isolated() {
@@ -40,10 +40,7 @@ pub(crate) fn spawn(
     }
     let child =
         command.spawn().map_err(|error| format!("cannot execute {} as uid {}: {error}", program.display(), who.uid))?;
-    let pid = Pid::from_raw(i32::try_from(child.id()).map_err(|_| "a process id beyond all bounds")?);
-    // It waits for its first order, which comes after this.
-    restrict(pid, server, who, limits);
-    Ok(pid)
+    Ok(Pid::from_raw(i32::try_from(child.id()).map_err(|_| "a process id beyond all bounds")?))
 }
 
 /// Sets the limits of a worker, which may run already. Without CAP_SYS_RESOURCE, as in many containers, root cannot do

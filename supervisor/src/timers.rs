@@ -14,6 +14,8 @@ pub(crate) enum Wake {
     Server(ServerName),
     /// The deadline of a process, or its next sign of life.
     Worker(Pid),
+    /// Files are looked at that may have changed.
+    Files,
     /// systemd wants a sign of life.
     Watchdog,
 }

@@ -1,4 +1,4 @@
-//! Which uid each server has, kept in `STATE/uids.json`.
+//! Which uid each server and authd has, kept in `STATE/uids.json`.
 //! A uid is given once and never to another name, even after the server is gone: its files may still be there. A damaged
 //! file stops posternd from starting: guessing could give one server's mail to another.
 
@@ -7,8 +7,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Uid, User};
-use postern_hosting::{Finding, Hosting, ServerName};
+use nix::unistd::{Gid, Group, Uid, User};
+use postern_hosting::{AuthdKind, Finding, Hosting, ServerName};
 
 use crate::server::Happening;
 use crate::wanted::{read, write_atomically};
@@ -31,7 +31,7 @@ pub(crate) fn isolated() -> bool {
 pub(crate) struct Uids {
     path: PathBuf,
     range: Range<u32>,
-    given: BTreeMap<ServerName, u32>,
+    given: BTreeMap<String, u32>,
 }
 
 impl Uids {
@@ -47,19 +47,31 @@ impl Uids {
         hosting: &Hosting,
         path: &Path,
     ) -> Result<Identity, Happening> {
+        if let Some(name) = hosting.user.as_ref().filter(|_| isolated()) {
+            return fixed(name, hosting, path);
+        }
+        Ok(self.exclusive(server.as_str())?)
+    }
+
+    /// Who an authd runs as: its own uid, and for winbind the group that may ask for more than a password's check.
+    pub(crate) fn authd(&mut self, name: &str, kind: AuthdKind) -> Result<Identity, String> {
+        let own = self.exclusive(name)?;
+        let group =
+            (kind == AuthdKind::Winbind && isolated()).then(|| Group::from_name("winbindd_priv").ok().flatten());
+        Ok(Identity { gid: group.flatten().map_or(own.gid, |group| group.gid), ..own })
+    }
+
+    fn exclusive(&mut self, name: &str) -> Result<Identity, String> {
         if !isolated() {
             let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
             return Ok(Identity { uid, gid, exclusive: false });
         }
-        if let Some(name) = &hosting.user {
-            return fixed(name, hosting, path);
-        }
-        let uid = self.own(server)?;
+        let uid = self.own(name)?;
         Ok(Identity { uid: Uid::from_raw(uid), gid: Gid::from_raw(uid), exclusive: true })
     }
 
-    fn own(&mut self, server: &ServerName) -> Result<u32, String> {
-        if let Some(uid) = self.given.get(server) {
+    fn own(&mut self, name: &str) -> Result<u32, String> {
+        if let Some(uid) = self.given.get(name) {
             return Ok(*uid);
         }
         let taken: std::collections::HashSet<u32> = self.given.values().copied().collect();
@@ -69,9 +81,9 @@ impl Uids {
             let Range { start, end } = self.range;
             format!("no uid of {start}-{} is free (widen `uids` in postern.toml)", end - 1)
         })?;
-        self.given.insert(server.clone(), uid);
+        self.given.insert(name.to_owned(), uid);
         write_atomically(&self.path, &self.given).map_err(|error| {
-            self.given.remove(server);
+            self.given.remove(name);
             format!("cannot write {}: {error}", self.path.display())
         })?;
         Ok(uid)
@@ -105,12 +117,12 @@ mod tests {
     fn a_uid_is_given_once_and_kept() {
         let folder = std::env::temp_dir().join(format!("posternd-uids-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let [a, b, c] = ["a", "b", "c"].map(|name| name.parse::<ServerName>().unwrap());
+        let [a, b, c] = ["a", "b", "c"];
         let mut uids = Uids::open(&folder, 70_000..70_002).unwrap();
-        assert_eq!((uids.own(&b), uids.own(&a), uids.own(&b)), (Ok(70_000), Ok(70_001), Ok(70_000)));
-        assert!(uids.own(&c).unwrap_err().contains("70000-70001"));
+        assert_eq!((uids.own(b), uids.own(a), uids.own(b)), (Ok(70_000), Ok(70_001), Ok(70_000)));
+        assert!(uids.own(c).unwrap_err().contains("70000-70001"));
         let mut again = Uids::open(&folder, 70_000..70_003).unwrap();
-        assert_eq!((again.own(&c), again.own(&a)), (Ok(70_002), Ok(70_001)));
+        assert_eq!((again.own(c), again.own(a)), (Ok(70_002), Ok(70_001)));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -222,18 +222,17 @@ fn posternd_stays_small() -> Outcome {
         let path = entry?.path();
         if path.extension().is_some_and(|e| e == "rs") {
             let text = std::fs::read_to_string(path)?;
-            // Tests at the bottom of a file are not what root runs.
-            lines += text
-                .split("#[cfg(test)]\nmod tests {")
-                .next()
-                .unwrap_or_default()
-                .lines()
+            // Tests at the bottom of a file are not what root runs; nor are comments, which should not be dear.
+            let program = text.split("#[cfg(test)]\nmod tests {").next();
+            let lines_of = program.unwrap_or_default().lines().map(str::trim_start);
+            lines += lines_of
+                .filter(|line| !line.is_empty() && !line.starts_with("//"))
                 .count();
         }
     }
     assert!(
-        lines <= 2500,
-        "posternd has {lines} lines; root's program has 2,500 at most"
+        lines <= 2200,
+        "posternd has {lines} lines of code; root's program has 2,200 at most"
     );
     Ok(())
 }

@@ -42,6 +42,8 @@ pub(crate) struct Parcel {
     files: HashMap<PathBuf, OwnedFd>,
     missing: HashMap<PathBuf, String>,
     listeners: Vec<(Identity, TcpListener)>,
+    /// Links, by the numbers of their sources.
+    authds: HashMap<usize, OwnedFd>,
 }
 
 /// A generation, ready to serve.
@@ -65,6 +67,7 @@ impl Parcel {
             files: HashMap::new(),
             missing: HashMap::new(),
             listeners: Vec::new(),
+            authds: HashMap::new(),
         };
         for (item, file) in manifest.with(files)? {
             match item {
@@ -73,6 +76,7 @@ impl Parcel {
                 Item::Listener { identity } => {
                     parcel.listeners.push((identity, TcpListener::from(file)))
                 }
+                Item::Authd { source } => drop(parcel.authds.insert(source, file)),
             }
         }
         let missing = manifest
@@ -232,13 +236,12 @@ impl Builder<'_> {
     fn accounts(&mut self, definition: &Definition) -> Accounts {
         let sources = definition.authentication.accounts.iter();
         let sources = sources.filter_map(|source| match source {
-            AccountSource::File { path } => self.account_file(path),
+            AccountSource::File { path, .. } => self.account_file(path),
             AccountSource::Ldap(settings) => self.directory(settings),
             AccountSource::Dovecot { path } => {
                 Some(accounts::Source::Dovecot(DovecotSource::new(path.clone())))
             }
-            // Errors of the definition in this build.
-            AccountSource::Windows | AccountSource::Gssapi => None,
+            AccountSource::Windows { .. } | AccountSource::Gssapi { .. } => None,
         });
         let sources = sources.collect();
         Accounts::new(sources, &definition.authentication.default_domain)

@@ -43,6 +43,7 @@ fn row(server: &str, state: ServerState, ago: u64, detail: &str) -> ServerRow {
         queued: if up { 1_234_567 } else { 0 },
         since: now() - ago,
         description: String::new(),
+        authds: Vec::new(),
         detail: detail.into(),
     }
 }

@@ -194,8 +194,22 @@ pub struct ServerRow {
     pub since: u64,
     /// `description` from the definition.
     pub description: String,
+    /// The processes that hold what its workers must not.
+    pub authds: Vec<AuthdRow>,
     /// Why it failed, until when it waits, how many predecessors drain; or nothing.
     pub detail: String,
+}
+
+/// One authd, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthdRow {
+    /// What it holds: `hashes`, `winbind` or `kerberos`.
+    pub kind: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
 }
 
 /// The client's end of the control socket, past the `Hello`.

@@ -71,9 +71,11 @@ impl Stage {
         Command::new("chmod").arg("755").arg(stage.folder.path()).status().unwrap();
         std::fs::create_dir_all(stage.path("etc/servers")).unwrap();
         let here = std::env::current_exe().unwrap();
-        let built = here.ancestors().nth(2).unwrap().join("examples/pretend_worker");
-        let why = "examples/pretend_worker is not built: run `cargo test -p posternd`, or add `--examples`";
-        std::fs::copy(&built, stage.path("worker")).expect(why);
+        let built = here.ancestors().nth(2).unwrap().join("examples");
+        let why = "the examples are not built: run `cargo test -p posternd`, or add `--examples`";
+        for (pretended, program) in [("pretend_worker", "worker"), ("pretend_authd", "postern-authd")] {
+            std::fs::copy(built.join(pretended), stage.path(program)).expect(why);
+        }
         stage
     }
 

@@ -82,11 +82,9 @@ fn show(host: &HostRow, rows: &[ServerRow], out: &mut dyn Write) -> Result<(), E
     } else {
         table(rows, now).write(out, colours)?;
     }
-    let notes: Vec<String> = rows
-        .iter()
-        .filter(|row| !row.detail.is_empty())
-        .map(|row| note(row, colours))
-        .collect();
+    let troubled = rows.iter().filter(|row| !row.detail.is_empty());
+    let mut notes: Vec<String> = troubled.map(|row| note(row, colours)).collect();
+    notes.extend(rows.iter().flat_map(authds));
     if !notes.is_empty() {
         writeln!(out)?;
         notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
@@ -155,4 +153,16 @@ fn tone(state: ServerState) -> Tone {
 fn note(row: &ServerRow, colours: bool) -> String {
     let state = render::toned(row.state.as_str(), tone(row.state), colours);
     format!("{} {state}: {}", row.name, render::printable(&row.detail))
+}
+
+/// The processes that hold what its workers must not, a line each: `mx1: authd kerberos is process 4712, uid 64001`.
+fn authds(row: &ServerRow) -> impl Iterator<Item = String> {
+    let name = &row.name;
+    row.authds.iter().map(move |authd| {
+        let kind = render::printable(&authd.kind);
+        format!(
+            "{name}: authd {kind} is process {}, uid {}",
+            authd.pid, authd.uid
+        )
+    })
 }
