@@ -364,8 +364,9 @@ fn an_open_postfix_is_found_out() -> Outcome {
     ] {
         assert!(
             failed.iter().any(|seen| seen == line),
-            "{line}: {}",
-            run.out
+            "{line}: {}\n{}",
+            run.out,
+            postfix.log()
         );
     }
     // Nothing was ever handed in.

@@ -136,6 +136,8 @@ smtpd_peername_lookup = no
 alias_maps =
 alias_database =
 biff = no
+# A process that master could not start is tried again after a second, not after a minute.
+service_throttle_time = 1s
 smtputf8_enable = yes
 message_size_limit = 52428800
 "
