@@ -57,7 +57,7 @@ impl Loaded {
     pub(crate) fn accounts(&self) -> Result<Vec<AccountFile>, Error> {
         let sources = self.policy.definition.authentication.accounts.iter();
         let files = sources.filter_map(|source| match source {
-            AccountSource::File { path } => Some(Hosting::locate(&self.path, path)),
+            AccountSource::File { path, .. } => Some(Hosting::locate(&self.path, path)),
             // A directory and Dovecot tell who is there to the running server only.
             _ => None,
         });

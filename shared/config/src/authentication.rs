@@ -2,8 +2,10 @@
 
 mod dovecot;
 mod filter;
+mod integrated;
 mod ldap;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use crate::reader::{Node, Reader};
 use crate::values::{Misfit, clip};
 
 pub use filter::{LdapFilter, LdapRelation, Template};
+pub use integrated::{ChannelBinding, Ntlm};
 pub use ldap::{LdapBind, LdapKind, LdapServer, LdapSource, LdapTls};
 
 /// The section's settings.
@@ -74,49 +77,28 @@ pub enum AccountSource {
     File {
         /// Its path, as written.
         path: PathBuf,
+        /// The file of NT hashes for NTLM, which only root and its authd read.
+        nt_hashes: Option<PathBuf>,
     },
     /// `{ ldap = { … } }`: Active Directory and others.
     Ldap(Box<LdapSource>),
-    /// `{ windows = … }`: a domain, through winbind. Not in this build.
-    Windows,
-    /// `{ gssapi = … }`: a keytab. Not in this build.
-    Gssapi,
+    /// `{ windows = "CORP" }`: a domain, through winbind.
+    Windows {
+        /// The domains' NetBIOS names, one at least; `*`: all that winbind knows.
+        domains: Vec<String>,
+    },
+    /// `{ gssapi = … }`: Kerberos tickets, by a keytab.
+    Gssapi {
+        /// The keytab, as written; only root and its authd read it.
+        keytab: PathBuf,
+        /// The realms whose tickets are taken; none: the keytab's own. `*`: all.
+        realms: Vec<String>,
+    },
     /// `{ dovecot = "/run/dovecot/auth-client" }`: its authentication socket.
     Dovecot {
         /// The socket's path, absolute.
         path: PathBuf,
     },
-}
-
-/// AUTH NTLM: `false`, `true`, or a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ntlm {
-    /// Whether it is offered.
-    pub enabled: bool,
-    /// Inside TLS only.
-    pub requires_tls: bool,
-    /// What is asked of a client's channel binding.
-    pub channel_binding: ChannelBinding,
-}
-
-impl Default for Ntlm {
-    fn default() -> Ntlm {
-        Ntlm {
-            enabled: false,
-            requires_tls: true,
-            channel_binding: ChannelBinding::Accept,
-        }
-    }
-}
-
-/// What is asked of a client's channel binding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ChannelBinding {
-    /// Checked where it is sent.
-    #[default]
-    Accept,
-    /// Refused where it is not sent.
-    Require,
 }
 
 impl Authentication {
@@ -129,8 +111,8 @@ impl Authentication {
             "basic_requires_tls",
             Reader::truth,
         );
-        fields.set_some(&mut read.integrated, "integrated", integrated);
-        fields.set(&mut read.ntlm, "ntlm", ntlm);
+        fields.set_some(&mut read.integrated, "integrated", Reader::truth);
+        fields.set(&mut read.ntlm, "ntlm", integrated::ntlm);
         fields.set(&mut read.scram, "scram", Reader::truth);
         fields.set(
             &mut read.default_domain,
@@ -140,9 +122,7 @@ impl Authentication {
                 _ => reader.domain(node),
             },
         );
-        fields.set(&mut read.accounts, "accounts", |reader, node| {
-            reader.list(node, ACCOUNTS, account_source)
-        });
+        read.account_sources(fields);
         fields.set(&mut read.submit, "submit", grants);
         fields.set(&mut read.relay, "relay", grants);
         fields.set(
@@ -163,64 +143,27 @@ impl Authentication {
         fields.set(&mut read.lockout, "lockout", lockout);
         read
     }
+
+    /// Reads `accounts`, after the settings that say how they are used.
+    fn account_sources(&mut self, fields: &mut Fields<'_, '_, '_>) {
+        let mut sources: Vec<(AccountSource, Range<usize>)> = Vec::new();
+        let mut all_read = true;
+        if let Some(node) = fields.get("accounts") {
+            let read = fields.reader.list(node, ACCOUNTS, |reader, member| {
+                let source = account_source(reader, member);
+                all_read &= source.is_some();
+                source.map(|source| (source, member.span()))
+            });
+            all_read &= read.is_some();
+            sources = read.unwrap_or_default();
+        }
+        let (sources, places): (Vec<_>, Vec<_>) = sources.into_iter().unzip();
+        self.accounts = sources;
+        integrated::check(fields.reader, self, &places, all_read);
+    }
 }
 
 const ACCOUNTS: &str = "[{ file = \"/etc/postern/accounts/mx1.toml\" }]";
-
-fn integrated<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<bool> {
-    let wanted = reader.truth(node)?;
-    if wanted {
-        reader.not_yet(
-            node.span(),
-            "integrated login (GSSAPI, SPNEGO)",
-            "remove it, and let clients use basic inside TLS",
-        );
-    }
-    Some(wanted)
-}
-
-fn ntlm<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Ntlm> {
-    let ntlm = match node.get_ref().is_table() {
-        true => ntlm_table(reader, node)?,
-        false => Ntlm {
-            enabled: reader.truth(node)?,
-            ..Ntlm::default()
-        },
-    };
-    if ntlm.enabled {
-        reader.not_yet(
-            node.span(),
-            "NTLM",
-            "write false, and let clients use basic inside TLS",
-        );
-    }
-    Some(ntlm)
-}
-
-fn ntlm_table<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Ntlm> {
-    let table = reader.table(node, &["requires_tls", "channel_binding"], "true or false")?;
-    let mut ntlm = Ntlm {
-        enabled: true,
-        ..Ntlm::default()
-    };
-    if let Some(requires_tls) = table
-        .get("requires_tls")
-        .and_then(|node| reader.truth(node))
-    {
-        ntlm.requires_tls = requires_tls;
-    }
-    let words = [
-        ("accept", ChannelBinding::Accept),
-        ("require", ChannelBinding::Require),
-    ];
-    if let Some(binding) = table
-        .get("channel_binding")
-        .and_then(|node| reader.word(node, &words))
-    {
-        ntlm.channel_binding = binding;
-    }
-    Some(ntlm)
-}
 
 fn account_source<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<AccountSource> {
     if let Some(path) = node.get_ref().as_str() {
@@ -232,12 +175,16 @@ fn account_source<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Accoun
         );
         return None;
     }
-    let table = reader.table(
-        node,
-        &["file", "ldap", "windows", "gssapi", "dovecot"],
-        "{ file = \"PATH\" }",
-    )?;
-    if table.len() != 1 {
+    let known = ["file", "nt_hashes", "ldap", "windows", "gssapi", "dovecot"];
+    let table = reader.table(node, &known, "{ file = \"PATH\" }")?;
+    let nt_hashes = table.get("nt_hashes");
+    if let Some(nt_hashes) = nt_hashes.filter(|_| !table.contains_key("file")) {
+        let what = "nt_hashes are for the accounts of a file, and stand beside it";
+        let remedy = "write { file = \"PATH\", nt_hashes = \"PATH.nt\" }";
+        reader.error(nt_hashes.span(), what, remedy);
+        return None;
+    }
+    if table.len() != 1 + usize::from(nt_hashes.is_some()) {
         reader.error(
             node.span(),
             "an account source has one kind",
@@ -245,32 +192,33 @@ fn account_source<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Accoun
         );
         return None;
     }
-    let (key, value) = table.iter().next()?;
-    let later = |reader: &mut Reader<'t>, what: &str| {
-        reader.not_yet(
-            key.span(),
-            what,
-            "write { file = \"PATH\" }, and keep the accounts with `postern account`",
-        );
-    };
+    let (key, value) = table.iter().find(|(key, _)| key.get_ref() != "nt_hashes")?;
     match key.get_ref().as_ref() {
-        "file" => reader
-            .path(value, "\"/etc/postern/accounts/mx1.toml\"")
-            .map(|path| AccountSource::File { path }),
+        "file" => file(reader, value, nt_hashes),
         "ldap" => {
             LdapSource::read(reader, value).map(|source| AccountSource::Ldap(Box::new(source)))
         }
         "windows" => {
-            later(reader, "accounts of a Windows domain");
-            Some(AccountSource::Windows)
+            integrated::windows(reader, value).map(|domains| AccountSource::Windows { domains })
         }
-        "gssapi" => {
-            later(reader, "accounts by Kerberos");
-            Some(AccountSource::Gssapi)
-        }
+        "gssapi" => integrated::gssapi(reader, value)
+            .map(|(keytab, realms)| AccountSource::Gssapi { keytab, realms }),
         "dovecot" => dovecot::read(reader, value).map(|path| AccountSource::Dovecot { path }),
         _ => None,
     }
+}
+
+fn file<'t>(
+    reader: &mut Reader<'t>,
+    path: &Node<'t>,
+    nt_hashes: Option<&Node<'t>>,
+) -> Option<AccountSource> {
+    let path = reader.path(path, "\"/etc/postern/accounts/mx1.toml\"");
+    let nt_hashes = match nt_hashes {
+        Some(node) => Some(reader.path(node, "\"/etc/postern/accounts/mx1.nt\"")?),
+        None => None,
+    };
+    path.map(|path| AccountSource::File { path, nt_hashes })
 }
 
 fn grants<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Grants> {

@@ -119,6 +119,7 @@ fn logins(reader: &mut Reader<'_>, definition: &Definition) {
         }
         return;
     }
+    integrated_logins(reader, definition);
     if !definition.takes_passwords() {
         return without_passwords(reader, definition);
     }
@@ -132,7 +133,33 @@ fn logins(reader: &mut Reader<'_>, definition: &Definition) {
     }
 }
 
-/// What is left is SCRAM, for accounts in files that have keys, and certificates.
+/// NTLM and Kerberos, where there is no TLS for them.
+fn integrated_logins(reader: &mut Reader<'_>, definition: &Definition) {
+    let login = &definition.authentication;
+    let ntlm = reader.span_of(Section::Authentication, "ntlm");
+    let remedy = "give it a certificate in [access.tls] and an identity with TLS";
+    if login.serves_ntlm() && !login.serves_ntlm_in_clear() && !definition.can_tls() {
+        let why = match login.binding_required() {
+            true => "a channel binding is required",
+            false => "its requires_tls is true",
+        };
+        let what = format!("NTLM is offered nowhere: {why}, and there is no TLS");
+        return reader.warn(ntlm, what, remedy);
+    }
+    let unbound = definition
+        .without_tls()
+        .filter(|_| login.binding_required() && login.serves_kerberos());
+    if let Some(identity) = unbound {
+        let what = format!(
+            "a channel binding is required, and {} has no TLS to be bound to: no ticket is taken there",
+            identity.address
+        );
+        let remedy = "give that identity TLS, or write channel_binding = \"accept\"";
+        reader.warn(ntlm, what, remedy);
+    }
+}
+
+/// What is left is SCRAM, for accounts in files that have keys, and certificates, NTLM and Kerberos.
 fn without_passwords(reader: &mut Reader<'_>, definition: &Definition) {
     let Authentication {
         basic,
@@ -143,13 +170,17 @@ fn without_passwords(reader: &mut Reader<'_>, definition: &Definition) {
     let is_file = |source: &AccountSource| matches!(source, AccountSource::File { .. });
     let span = reader.span_near(Section::Authentication, "accounts");
     let (why, mut remedy) = match basic {
+        _ if !definition.authentication.serves_passwords() => (
+            "the only source of accounts is a keytab, and tickets are not taken",
+            "write integrated = true, or add a source of accounts with passwords".to_owned(),
+        ),
         false => ("basic is false", "write basic = true".to_owned()),
         true => (
             "basic_requires_tls is true, and there is no TLS",
             "give it a certificate in [access.tls] and an identity with TLS".to_owned(),
         ),
     };
-    if definition.takes_certificates() {
+    if definition.takes_certificates() || definition.takes_integrated() {
         return;
     }
     if *scram && accounts.iter().any(is_file) {
@@ -170,13 +201,26 @@ fn without_passwords(reader: &mut Reader<'_>, definition: &Definition) {
 impl Definition {
     /// Whether the accounts in files can log in by SCRAM and by nothing else, so that they need keys.
     pub fn needs_scram_keys(&self) -> bool {
-        self.authentication.scram && !self.takes_passwords() && !self.takes_certificates()
+        self.authentication.scram
+            && !self.takes_passwords()
+            && !self.takes_certificates()
+            && !self.takes_integrated()
     }
 
     /// Whether basic is offered anywhere.
     fn takes_passwords(&self) -> bool {
         let authentication = &self.authentication;
-        authentication.basic && (!authentication.basic_requires_tls || self.can_tls())
+        authentication.basic
+            && authentication.serves_passwords()
+            && (!authentication.basic_requires_tls || self.can_tls())
+    }
+
+    /// Whether NTLM or Kerberos is offered anywhere.
+    fn takes_integrated(&self) -> bool {
+        let login = &self.authentication;
+        let in_tls = login.serves_ntlm() || login.serves_kerberos();
+        let in_clear = login.serves_ntlm_in_clear() || login.serves_kerberos_in_clear();
+        in_tls && self.can_tls() || in_clear && self.without_tls().is_some()
     }
 
     fn takes_certificates(&self) -> bool {
@@ -186,6 +230,13 @@ impl Definition {
     fn can_tls(&self) -> bool {
         let mut listen = self.general.listen.iter();
         !self.tls.certificates.is_empty() && listen.any(|identity| identity.tls != TlsMode::None)
+    }
+
+    /// The first identity that cannot have TLS.
+    fn without_tls(&self) -> Option<&Identity> {
+        let none = self.tls.certificates.is_empty();
+        let mut listen = self.general.listen.iter();
+        listen.find(|identity| identity.tls == TlsMode::None || none)
     }
 }
 

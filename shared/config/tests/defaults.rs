@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use postern_config::{
-    AnonymousLocalSender, Answers, Badmail, BareNewline, Definition, Grants, Identity, MinStrength,
-    MinVersion, Mode, NewDomain, OutboundTls, SETTINGS, TlsMode, load, new_definition,
+    AnonymousLocalSender, Answers, Badmail, BareNewline, ChannelBinding, Definition, Grants,
+    Identity, MinStrength, MinVersion, Mode, NewDomain, OutboundTls, SETTINGS, TlsMode, load,
+    new_definition,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -59,6 +60,9 @@ fn the_smallest_definition_has_all_defaults() {
         login.integrated.is_none()
             && !login.ntlm.enabled
             && login.ntlm.requires_tls
+            && login.ntlm.channel_binding == ChannelBinding::Accept
+            && !login.serves_ntlm()
+            && !login.serves_kerberos()
             && login.accounts.is_empty()
     );
     assert_eq!(login.default_domain, "");
@@ -184,6 +188,12 @@ fn every_example_reads_or_says_that_it_comes_later() {
         let text = match setting.section.name() {
             "general" => format!("[general]\n{needed}{line}"),
             section => format!("[general]\n{needed}[{section}]\n{line}"),
+        };
+        // They need somebody to serve them.
+        let text = match setting.name {
+            "ntlm" => text + "accounts = [{ windows = \"CORP\" }]\n",
+            "integrated" => text + "accounts = [{ gssapi = \"mx1.keytab\" }]\n",
+            _ => text,
         };
         let (definition, findings) = load(&text, Path::new("mx1.toml"));
         let later = findings

@@ -242,10 +242,10 @@ fn access(definition: &Definition) -> BTreeMap<String, String> {
 fn sources(definition: &Definition) -> String {
     let all = definition.authentication.accounts.iter();
     let all = all.map(|source| match source {
-        AccountSource::File { path } => format!("file {}", path.display()),
+        AccountSource::File { path, .. } => format!("file {}", path.display()),
         AccountSource::Ldap(ldap) => directories::name(ldap),
-        AccountSource::Windows => "windows".to_owned(),
-        AccountSource::Gssapi => "gssapi".to_owned(),
+        AccountSource::Windows { domains } => format!("windows {}", domains.join(" ")),
+        AccountSource::Gssapi { keytab, .. } => format!("gssapi {}", keytab.display()),
         AccountSource::Dovecot { path } => format!("dovecot {}", path.display()),
     });
     format!("[{}]", all.collect::<Vec<_>>().join(", "))

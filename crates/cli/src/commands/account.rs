@@ -379,7 +379,7 @@ fn of_server(server: &ServerName, places: &Places) -> Result<PathBuf, Error> {
         .accounts
         .iter()
         .filter_map(|source| match source {
-            AccountSource::File { path } => Some(path),
+            AccountSource::File { path, .. } => Some(path),
             _ => None,
         });
     match (files.next(), files.next()) {

@@ -197,7 +197,7 @@ impl Files<'_> {
         let sources = &definition.authentication.accounts;
         for source in sources {
             match source {
-                AccountSource::File { path } => {
+                AccountSource::File { path, .. } => {
                     let (file, more) = self.check_accounts(path);
                     findings.extend(more);
                     let needed = file.as_ref().filter(|_| definition.needs_scram_keys());
@@ -205,7 +205,8 @@ impl Files<'_> {
                     files.extend(file);
                 }
                 AccountSource::Ldap(settings) => findings.extend(self.check_directory(settings)),
-                AccountSource::Windows | AccountSource::Gssapi | AccountSource::Dovecot { .. } => {}
+                AccountSource::Windows { .. } => {}
+                AccountSource::Gssapi { .. } | AccountSource::Dovecot { .. } => {}
             }
         }
         // With a source that cannot be read, nobody is known not to be there.

@@ -126,7 +126,7 @@ fn who<'a>(
             AccountSource::Ldap(_) => return Err(ask_the_server(path, name)),
             AccountSource::Dovecot { .. } => dovecot = true,
             // Errors of the definition in this build.
-            AccountSource::Windows | AccountSource::Gssapi => {}
+            AccountSource::Windows { .. } | AccountSource::Gssapi { .. } => {}
         }
     }
     Ok(match dovecot {
