@@ -173,6 +173,8 @@ impl Builder<'_> {
             accounts: !accounts.is_empty(),
             scram: accounts.has_scram_keys(),
             certificates: server_tls.is_some() && definition.tls.client_ca.is_some(),
+            kerberos: false,
+            ntlm: false,
         };
         Generation {
             sessions: SessionSettings::new(|mode| session_settings(&definition, mode, means)),

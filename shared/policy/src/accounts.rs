@@ -9,6 +9,10 @@ use postern_config::{Account, AccountFile};
 pub const TAKEN_FOR_DOVECOTS: &str =
     "Dovecot tells nobody without the password: it is taken to have this account";
 
+/// What an explanation says where only a ticket could tell: a keytab names nobody.
+pub const TAKEN_FOR_A_TICKETS: &str =
+    "a keytab tells nobody who is there: the client is taken to have a ticket for this name";
+
 /// The account of this name in the first file that has it; `default_domain` completes a name without a domain (empty: it
 /// stays as it is).
 pub fn find_account<'a>(
@@ -45,11 +49,187 @@ pub fn completed(name: &str, default_domain: &str) -> Option<String> {
     bare.then(|| format!("{name}@{default_domain}"))
 }
 
+/// The names that somebody is looked for by whom a domain or a ticket has proved, in order: `alice@corp.example` or
+/// `CORP\alice`, then `alice`. The first that another source knows is the account.
+pub fn windows_names(name: &str, domain: Option<&str>) -> Vec<String> {
+    let mut names: Vec<String> = domain
+        .map(|domain| whole(name, domain))
+        .into_iter()
+        .collect();
+    // A domain's name never stands for somebody outside it: a realm may well have one that is called `boss@example.com`.
+    if domain.is_none() || is_bare(name) {
+        names.push(name.to_owned());
+    }
+    names
+}
+
+/// The account of somebody whom a domain or a ticket has proved and no other source knows. It has one address: in the
+/// default domain, or in the realm.
+pub fn windows_account(
+    name: &str,
+    domain: Option<&str>,
+    default_domain: &str,
+    groups: &[String],
+) -> Account {
+    let whole = domain.map(|domain| whole(name, domain));
+    let address = match (completed(name, default_domain), &whole) {
+        _ if !is_bare(name) => None,
+        (Some(address), _) => Some(address),
+        (None, Some(whole)) => domain.is_some_and(is_realm).then(|| whole.clone()),
+        (None, None) => None,
+    };
+    Account {
+        name: address.clone().or(whole).unwrap_or_else(|| name.to_owned()),
+        addresses: address.into_iter().collect(),
+        groups: groups.to_vec(),
+        password: String::new(),
+        scram: None,
+    }
+}
+
+/// A name at login as account and domain: `CORP\alice`, `alice@corp.example`, `alice`.
+pub fn windows_login(written: &str) -> (&str, Option<&str>) {
+    if let Some((domain, name)) = written.split_once('\\') {
+        return (name, Some(domain));
+    }
+    match written.rsplit_once('@') {
+        Some((name, domain)) => (name, Some(domain)),
+        None => (written, None),
+    }
+}
+
+/// With its domain: as an address where it is a realm, else as Windows writes it.
+fn whole(name: &str, domain: &str) -> String {
+    match is_realm(domain) {
+        true => format!("{name}@{}", domain.to_lowercase()),
+        false => format!("{}\\{name}", domain.to_uppercase()),
+    }
+}
+
+/// No NetBIOS name has a point in it, and every realm of a domain has one.
+fn is_realm(domain: &str) -> bool {
+    domain.contains('.')
+}
+
+/// Whether a name says nothing but whom: no domain, no service on a host, nothing that would stand for a whole domain.
+fn is_bare(name: &str) -> bool {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "@\\/*\"<>,:;".contains(c);
+    !name.is_empty() && !name.contains(odd)
+}
+
 /// The account as access control wants it.
 pub fn login_of(account: &Account) -> Login<'_> {
     Login {
         account: &account.name,
         groups: &account.groups,
         addresses: &account.addresses,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domains_account_is_looked_for_by_its_whole_name_first() {
+        for (name, domain, expected) in [
+            (
+                "alice",
+                Some("CORP.Example"),
+                &["alice@corp.example", "alice"][..],
+            ),
+            ("alice", Some("corp"), &["CORP\\alice", "alice"]),
+            ("Alice", None, &["Alice"]),
+            ("alice@example.com", None, &["alice@example.com"]),
+            // Somebody else's name, had in a realm.
+            (
+                "boss@example.com",
+                Some("CORP.EXAMPLE"),
+                &["boss@example.com@corp.example"],
+            ),
+            ("EU\\boss", Some("CORP"), &["CORP\\EU\\boss"]),
+            ("host/mx1", Some("CORP.EXAMPLE"), &["host/mx1@corp.example"]),
+        ] {
+            assert_eq!(windows_names(name, domain), expected, "{name} {domain:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_source_knows_has_one_address_or_none() {
+        for (name, domain, default_domain, called, address) in [
+            (
+                "alice",
+                Some("CORP"),
+                "example.com",
+                "alice@example.com",
+                true,
+            ),
+            (
+                "alice",
+                Some("CORP.EXAMPLE"),
+                "example.com",
+                "alice@example.com",
+                true,
+            ),
+            ("alice", Some("CORP"), "", "CORP\\alice", false),
+            (
+                "alice",
+                Some("CORP.EXAMPLE"),
+                "",
+                "alice@corp.example",
+                true,
+            ),
+            ("alice", None, "", "alice", false),
+            ("alice", None, "example.com", "alice@example.com", true),
+            (
+                "*",
+                Some("CORP.EXAMPLE"),
+                "example.com",
+                "*@corp.example",
+                false,
+            ),
+            (
+                "",
+                Some("CORP.EXAMPLE"),
+                "example.com",
+                "@corp.example",
+                false,
+            ),
+            (
+                "b@example.com",
+                Some("CORP.EXAMPLE"),
+                "",
+                "b@example.com@corp.example",
+                false,
+            ),
+            (
+                "host/mx1",
+                Some("CORP.EXAMPLE"),
+                "example.com",
+                "host/mx1@corp.example",
+                false,
+            ),
+        ] {
+            let groups = ["staff".to_owned()];
+            let account = windows_account(name, domain, default_domain, &groups);
+            let addresses: &[String] = match address {
+                true => &[called.to_owned()],
+                false => &[],
+            };
+            assert_eq!((&*account.name, &*account.addresses), (called, addresses));
+            assert_eq!(account.groups, groups);
+            // Neither may log in by a password, or be taken for somebody who may.
+            assert!(account.password.is_empty() && account.scram.is_none());
+        }
+    }
+
+    #[test]
+    fn a_name_at_login_is_read_as_windows_writes_it() {
+        assert_eq!(windows_login("CORP\\alice"), ("alice", Some("CORP")));
+        assert_eq!(
+            windows_login("alice@CORP.EXAMPLE"),
+            ("alice", Some("CORP.EXAMPLE"))
+        );
+        assert_eq!(windows_login("alice"), ("alice", None));
     }
 }

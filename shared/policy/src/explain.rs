@@ -39,7 +39,7 @@ pub struct Known<'a> {
     pub hosts: &'a ResolvedHosts,
     /// The client's names, where the case does not give them.
     pub names: Names<'a>,
-    /// The account that the case logs in to by a password, if there is such a one.
+    /// The account that the case logs in to by a password or as a domain's, if there is such a one.
     pub login: Option<Login<'a>>,
     /// The account that it logs in to by SCRAM: the one of that name in a file, if it has keys.
     pub keyed: Option<Login<'a>>,
@@ -247,18 +247,35 @@ impl Run<'_> {
         // The client of a case shows no certificate, and only to one that does is it offered.
         offered.retain(|name| *name != Mechanism::External.name());
         let mut steps = self.judge.offer(&offered, self.session.is_secure());
-        // By a password if it may be shown, else by a proof of it.
-        let mut ways = ["PLAIN", "SCRAM-SHA-256"].into_iter();
-        let mechanism = ways.find(|name| offered.contains(name)).unwrap_or("PLAIN");
+        let mechanism = self.way(&offered);
         let mut said = self.say(&format!("AUTH {mechanism}"))?;
         steps.append(&mut said.steps);
         said.steps = steps;
         let accepted = said.is_yes();
         if accepted {
-            self.notes
-                .push("the password is taken to be right".to_owned());
+            let right = match mechanism {
+                Mechanism::Gssapi | Mechanism::GssSpnego => "the ticket or the password is",
+                _ => "the password is",
+            };
+            self.notes.push(format!("{right} taken to be right"));
         }
         Ok(self.stage(StageKind::Login, account.clone(), accepted, said))
+    }
+
+    /// By a password if it may be shown, else by a proof of it: with keys, or as a domain takes it.
+    fn way(&self, offered: &[&str]) -> Mechanism {
+        let scram = self.known.keyed.map(|_| Mechanism::ScramSha256);
+        let ways = [
+            Some(Mechanism::Plain),
+            scram,
+            Some(Mechanism::Gssapi),
+            Some(Mechanism::GssSpnego),
+            Some(Mechanism::Ntlm),
+            Some(Mechanism::ScramSha256),
+        ];
+        let mut ways = ways.into_iter().flatten();
+        ways.find(|way| offered.contains(&way.name()))
+            .unwrap_or(Mechanism::Plain)
     }
 
     fn sender(&mut self) -> Result<bool, Unfinished> {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use postern_access::{Found, List, Matched, Mode};
-use postern_config::{Account, AccountSource, Definition, MinVersion, RatePair};
+use postern_config::{
+    Account, AccountSource, Authentication, ChannelBinding, Definition, MinVersion, RatePair,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -214,6 +216,26 @@ fn access(definition: &Definition) -> BTreeMap<String, String> {
         ),
         ("authentication.scram", authentication.scram.to_string()),
         (
+            "authentication.integrated",
+            is_negotiated(authentication).to_string(),
+        ),
+        (
+            "authentication.ntlm",
+            authentication.serves_ntlm().to_string(),
+        ),
+        (
+            "authentication.ntlm.requires_tls",
+            authentication.ntlm.requires_tls.to_string(),
+        ),
+        (
+            "authentication.ntlm.channel_binding",
+            match authentication.ntlm.channel_binding {
+                ChannelBinding::Accept => "accept",
+                ChannelBinding::Require => "require",
+            }
+            .to_owned(),
+        ),
+        (
             "authentication.default_domain",
             authentication.default_domain.clone(),
         ),
@@ -238,14 +260,26 @@ fn access(definition: &Definition) -> BTreeMap<String, String> {
     ])
 }
 
+/// Whether GSS-SPNEGO is offered anywhere: it is where tickets are taken, or NTLM.
+fn is_negotiated(settings: &Authentication) -> bool {
+    settings.serves_kerberos() || settings.serves_ntlm() && settings.is_integrated()
+}
+
 /// Where accounts come from; those of files are compared one by one, and how directories are asked beside.
 fn sources(definition: &Definition) -> String {
     let all = definition.authentication.accounts.iter();
     let all = all.map(|source| match source {
-        AccountSource::File { path, .. } => format!("file {}", path.display()),
+        AccountSource::File { path, nt_hashes } => {
+            let hashes = nt_hashes.as_ref();
+            let hashes = hashes.map(|path| format!(" with NT hashes {}", path.display()));
+            format!("file {}{}", path.display(), hashes.unwrap_or_default())
+        }
         AccountSource::Ldap(ldap) => directories::name(ldap),
         AccountSource::Windows { domains } => format!("windows {}", domains.join(" ")),
-        AccountSource::Gssapi { keytab, .. } => format!("gssapi {}", keytab.display()),
+        AccountSource::Gssapi { keytab, realms } => {
+            let realms: String = realms.iter().map(|realm| format!(" {realm}")).collect();
+            format!("gssapi {}{realms}", keytab.display())
+        }
         AccountSource::Dovecot { path } => format!("dovecot {}", path.display()),
     });
     format!("[{}]", all.collect::<Vec<_>>().join(", "))

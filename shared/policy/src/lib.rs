@@ -27,7 +27,10 @@ mod offer;
 mod people;
 mod places;
 
-pub use accounts::{TAKEN_FOR_DOVECOTS, completed, dovecots, find_account, login_of};
+pub use accounts::{
+    TAKEN_FOR_A_TICKETS, TAKEN_FOR_DOVECOTS, completed, dovecots, find_account, login_of,
+    windows_account, windows_login, windows_names,
+};
 pub use build::{Policy, Source};
 pub use offer::{Means, session_settings};
 pub use people::{People, Person};

@@ -41,6 +41,8 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
             accounts: !generation.accounts.is_empty(),
             scram: generation.accounts.has_scram_keys(),
             certificates: generation.definition.tls.client_ca.is_some(),
+            kerberos: false,
+            ntlm: false,
         },
         hosts: &hosts.resolved,
         names: Names::Unasked,

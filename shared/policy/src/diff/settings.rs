@@ -15,7 +15,7 @@ struct Rule {
     words: [&'static str; 2],
 }
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 13] = [
     Rule {
         name: "authentication.anonymous",
         lets: is_true,
@@ -54,6 +54,38 @@ const RULES: [Rule; 9] = [
         words: [
             "accounts with keys may log in by SCRAM",
             "accounts with keys may no longer log in by SCRAM",
+        ],
+    },
+    Rule {
+        name: "authentication.integrated",
+        lets: is_true,
+        words: [
+            "clients may log in by what Windows negotiates (GSS-SPNEGO)",
+            "clients may no longer log in by what Windows negotiates (GSS-SPNEGO)",
+        ],
+    },
+    Rule {
+        name: "authentication.ntlm",
+        lets: is_true,
+        words: [
+            "clients may log in by NTLM",
+            "clients may no longer log in by NTLM",
+        ],
+    },
+    Rule {
+        name: "authentication.ntlm.requires_tls",
+        lets: is_false,
+        words: [
+            "NTLM may be used outside TLS",
+            "NTLM may no longer be used outside TLS",
+        ],
+    },
+    Rule {
+        name: "authentication.ntlm.channel_binding",
+        lets: |value| value == "accept",
+        words: [
+            "logins by NTLM and Kerberos need not be bound to their TLS connection",
+            "logins by NTLM and Kerberos must be bound to their TLS connection",
         ],
     },
     Rule {

@@ -261,12 +261,17 @@ impl<'a> Judge<'a> {
         let setting = |name, what: String, matched| {
             self.setting(Section::Authentication, name, what, matched)
         };
-        if !self.known.means.accounts {
+        let means = self.known.means;
+        if !(means.accounts || means.kerberos || means.ntlm) {
             let what = "authentication.accounts: there are none".to_owned();
             return vec![setting("accounts", what, true)];
         }
         let nothing = offered.is_empty();
         let mut steps = vec![match authentication.basic {
+            _ if !means.accounts => {
+                let what = "authentication.accounts: a keytab only, which takes no passwords";
+                setting("accounts", what.to_owned(), nothing)
+            }
             true => {
                 let what = format!(
                     "authentication.basic_requires_tls: {}",
@@ -277,6 +282,7 @@ impl<'a> Judge<'a> {
             false => setting("basic", "authentication.basic: false".to_owned(), nothing),
         }];
         if nothing {
+            steps.extend(self.not_integrated(secure));
             let why = match (authentication.scram, self.known.means.scram) {
                 (false, _) => "false",
                 (true, false) => "no account has keys",
@@ -293,6 +299,27 @@ impl<'a> Judge<'a> {
             steps.push(plain(&what, false));
         }
         steps
+    }
+
+    /// Why neither tickets nor NTLM are taken, where a source could.
+    fn not_integrated(&self, secure: bool) -> Option<StepRow> {
+        let settings = &self.definition().authentication;
+        let (name, why) = if settings.kerberos_source().is_some() && !settings.is_integrated() {
+            ("integrated", "authentication.integrated: false")
+        } else if !secure && settings.binding_required() {
+            (
+                "ntlm",
+                "authentication.ntlm: a channel binding is required, and there is no channel in clear",
+            )
+        } else if !secure && (settings.serves_kerberos() || settings.serves_ntlm()) {
+            (
+                "integrated",
+                "authentication.integrated: outside TLS only where there is none to be had",
+            )
+        } else {
+            return None;
+        };
+        Some(self.setting(Section::Authentication, name, why.to_owned(), true))
     }
 
     /// A setting as a step, with its place.

@@ -39,6 +39,8 @@ fn known(names: Names<'_>) -> Known<'_> {
             accounts: true,
             scram: false,
             certificates: false,
+            kerberos: false,
+            ntlm: false,
         },
         hosts: postern_access::NameFacts::NONE.hosts,
         names,

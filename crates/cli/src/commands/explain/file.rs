@@ -48,11 +48,13 @@ pub(super) fn explain(path: &Path, case: &Case, no_dns: bool) -> Result<Explanat
     let mut known = Known {
         means: Means {
             certificate: !policy.definition.tls.certificates.is_empty(),
-            accounts: !authentication.accounts.is_empty(),
+            accounts: authentication.serves_passwords(),
             scram: accounts
                 .iter()
                 .any(|file| file.iter().any(|account| account.scram.is_some())),
             certificates: policy.definition.tls.client_ca.is_some(),
+            kerberos: authentication.serves_kerberos(),
+            ntlm: authentication.serves_ntlm(),
         },
         hosts: &hosts,
         names: Names::Unasked,
