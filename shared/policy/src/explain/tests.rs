@@ -245,3 +245,68 @@ fn without_basic_keys_decide() {
         ]
     );
 }
+
+/// Where only tickets are taken, one is shown, and groups decide as for every login.
+#[test]
+fn a_ticket_logs_in_and_its_groups_are_granted() {
+    let section = "[access.authentication]\n";
+    let tickets = DEFINITION.replacen("anonymous = true\n", "basic = false\n", 1).replacen(
+        section,
+        &format!("{section}accounts = [{{ gssapi = \"k\" }}]\nsubmit = [\"@staff\"]\nrelay = [\"@staff\"]\n"),
+        1,
+    );
+    let policy = policy_of(&tickets);
+    let groups = ["staff".to_owned()];
+    let addresses = ["alice@corp.example".to_owned()];
+    let mut known = known(Names::Found(&[]));
+    known.means.accounts = false;
+    known.means.kerberos = true;
+    let mut case = case("198.51.100.7", "alice@corp.example", &["x@far.example"]);
+    case.login = Some("alice@corp.example".to_owned());
+    case.local = Some("127.0.0.1:4650".parse().unwrap());
+    for (groups, heard) in [
+        (&groups[..], "250 2.1.5 recipient OK"),
+        (&[], "550 5.7.1 This account may not send"),
+    ] {
+        known.login = Some(Login {
+            account: "alice@corp.example",
+            groups,
+            addresses: &addresses,
+        });
+        let explained = explain(&policy, &case, &known).unwrap();
+        assert_eq!(
+            explained.stages[2].reply,
+            "235 2.7.0 Authentication successful"
+        );
+        let steps: Vec<&str> = explained.stages[2]
+            .steps
+            .iter()
+            .map(|step| &*step.rule)
+            .collect();
+        assert_eq!(
+            steps[..2],
+            [
+                "authentication.accounts: a keytab only, which takes no passwords",
+                "offered inside TLS: GSS-SPNEGO, GSSAPI"
+            ]
+        );
+        assert_eq!(
+            explained.stages.last().unwrap().reply,
+            heard,
+            "{explained:?}"
+        );
+        assert_eq!(
+            explained.notes[0],
+            "the ticket or the password is taken to be right"
+        );
+    }
+    // In clear, on an identity with TLS, nothing is offered, and it is said why.
+    case.local = Some("127.0.0.1:2525".parse().unwrap());
+    let explained = explain(&policy, &case, &known).unwrap();
+    let steps = &explained.stages.last().unwrap().steps;
+    assert!(
+        steps.iter().any(|step| step.rule
+            == "authentication.integrated: outside TLS only where there is none to be had"),
+        "{steps:?}"
+    );
+}

@@ -11,7 +11,10 @@ use postern_config::{Account, AccountFile, AccountSource, Authentication};
 use postern_control::query::{Case, Explanation};
 use postern_dns::{Lookup, Resolver, reverse};
 use postern_policy::explain::{Known, Names, Unfinished, explain as explain_case};
-use postern_policy::{Means, Policy, TAKEN_FOR_DOVECOTS, dovecots, find_account, login_of};
+use postern_policy::{
+    Means, Policy, TAKEN_FOR_A_TICKETS, TAKEN_FOR_DOVECOTS, dovecots, find_account, login_of,
+    windows_account, windows_login, windows_names,
+};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -77,9 +80,7 @@ pub(super) fn explain(path: &Path, case: &Case, no_dns: bool) -> Result<Explanat
     match explained {
         Ok(mut explanation) => {
             notes.append(&mut explanation.notes);
-            if matches!(who, Who::Dovecots(_)) {
-                notes.push(TAKEN_FOR_DOVECOTS.to_owned());
-            }
+            notes.extend(who.assumed().map(str::to_owned));
             explanation.notes = notes;
             Ok(explanation)
         }
@@ -96,6 +97,8 @@ enum Who<'a> {
     Account(&'a Account),
     /// Nobody's in a file, so that it may be one of Dovecot's.
     Dovecots(Account),
+    /// Nobody's in a file, so that it may be one that a ticket names.
+    Tickets(Account),
 }
 
 impl Who<'_> {
@@ -103,12 +106,21 @@ impl Who<'_> {
         match self {
             Who::Nobody => None,
             Who::Account(account) => Some(account),
-            Who::Dovecots(account) => Some(account),
+            Who::Dovecots(account) | Who::Tickets(account) => Some(account),
+        }
+    }
+
+    /// What is only assumed.
+    fn assumed(&self) -> Option<&'static str> {
+        match self {
+            Who::Nobody | Who::Account(_) => None,
+            Who::Dovecots(_) => Some(TAKEN_FOR_DOVECOTS),
+            Who::Tickets(_) => Some(TAKEN_FOR_A_TICKETS),
         }
     }
 }
 
-/// Asks the sources in order, as the worker does; a directory cannot be asked from here.
+/// Asks the sources in order, as the worker does; a directory and a domain cannot be asked from here.
 fn who<'a>(
     path: &Path,
     authentication: &Authentication,
@@ -116,6 +128,7 @@ fn who<'a>(
     name: &str,
 ) -> Result<Who<'a>, Error> {
     let default_domain = &authentication.default_domain;
+    let known = files;
     let mut files = files.iter();
     let mut dovecot = false;
     for source in &authentication.accounts {
@@ -125,22 +138,40 @@ fn who<'a>(
                     return Ok(Who::Account(account));
                 }
             }
-            AccountSource::Ldap(_) => return Err(ask_the_server(path, name)),
+            AccountSource::Ldap(_) => return Err(ask_the_server(path, name, "LDAP")),
+            AccountSource::Windows { .. } => return Err(ask_the_server(path, name, "winbind")),
             AccountSource::Dovecot { .. } => dovecot = true,
-            // Errors of the definition in this build.
-            AccountSource::Windows { .. } | AccountSource::Gssapi { .. } => {}
+            AccountSource::Gssapi { .. } => {}
         }
     }
     Ok(match dovecot {
         true => Who::Dovecots(dovecots(name, default_domain)),
-        false => Who::Nobody,
+        false => by_ticket(authentication, known, name),
     })
 }
 
+/// Whom a ticket for this name lets in, where nobody has a password that it could be taken for.
+fn by_ticket<'a>(authentication: &Authentication, files: &'a [AccountFile], name: &str) -> Who<'a> {
+    let by_password = authentication.basic && authentication.serves_passwords();
+    if by_password || !authentication.serves_kerberos() {
+        return Who::Nobody;
+    }
+    let default_domain = &authentication.default_domain;
+    let (bare, realm) = windows_login(name);
+    let names = windows_names(bare, realm);
+    let mut found = names
+        .iter()
+        .filter_map(|name| find_account(files, name, default_domain));
+    match found.next() {
+        Some(account) => Who::Account(account),
+        None => Who::Tickets(windows_account(bare, realm, default_domain, &[])),
+    }
+}
+
 /// Exit code 1 would say that the login is refused.
-fn ask_the_server(path: &Path, name: &str) -> Error {
+fn ask_the_server(path: &Path, name: &str, whom: &str) -> Error {
     let what = format!(
-        "{}: whether {name} is an account is not known: only the running server can ask LDAP",
+        "{}: whether {name} is an account is not known: only the running server can ask {whom}",
         path.display()
     );
     Error::Usage {
