@@ -31,7 +31,9 @@ pub(super) enum Error {
         program: String,
     },
     /// The deadline came first.
-    #[error("{program} did not answer in time: winbindd hangs; `wbinfo --ping` says whether it answers")]
+    #[error(
+        "{program} did not answer in time: winbindd hangs; `wbinfo --ping` says whether it answers"
+    )]
     Late {
         /// Which program.
         program: String,

@@ -138,11 +138,7 @@ const STATUSES: [(&str, Kind, &str); 24] = [
         Kind::Away,
         "{Access Denied} A process has requested access",
     ),
-    (
-        "NT_STATUS_IO_TIMEOUT",
-        Kind::Away,
-        "{Device Timeout}",
-    ),
+    ("NT_STATUS_IO_TIMEOUT", Kind::Away, "{Device Timeout}"),
 ];
 
 /// What these words mean, and what the log calls it.
