@@ -34,6 +34,15 @@ const REMEMBERED: usize = 64;
 #[derive(Clone, Debug)]
 pub struct ClientTls(Arc<Inner>);
 
+/// Clones are the same; two that were made apart are not, whatever they trust.
+impl PartialEq for ClientTls {
+    fn eq(&self, other: &ClientTls) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ClientTls {}
+
 #[derive(Debug)]
 struct Inner {
     trust: Trust,
