@@ -7,6 +7,7 @@
 //!                           accounts[].nt_hashes, .windows, .gssapi               an authd each
 //! [access.connection]       list[] where it is "file PATH"; so in [access.relay]
 //! [delivery]                domains[].recipients where it is a path
+//!                           outbound_security and routes[].security: .ca, .login.*.password_file, .token_file
 //! ```
 //!
 //! Never: an opinion on any other setting. What is wrong elsewhere is the worker's to say, which knows what it means.
@@ -306,6 +307,10 @@ fn files(root: &DeTable<'_>) -> Vec<PathBuf> {
                 .filter_map(|domain| path_in(domain, "recipients"))
                 .filter(|path| looks_like_a_path(path)),
         );
+        let routes = members(delivery, "routes");
+        let routes = routes.filter_map(|route| route.get_ref().as_table()?.get("security"));
+        let ways = delivery.get("outbound_security").into_iter().chain(routes);
+        files.extend(ways.flat_map(files_of_way));
     }
     let mut seen = std::collections::HashSet::new();
     files.retain(|path| seen.insert(path.clone()));
@@ -333,6 +338,18 @@ fn authd(source: usize, node: &Node<'_>) -> Option<Authd> {
         (AuthdKind::Hashes, Some(path_in(node, "nt_hashes")?))
     };
     Some(Authd { source, kind, file })
+}
+
+/// What a way out is given: who vouches for the next hop, and what to log in there with.
+fn files_of_way(way: &Node<'_>) -> Vec<PathBuf> {
+    let table = way.get_ref().as_table();
+    let login = table.and_then(|table| section(table, "login"));
+    let kinds = login.into_iter().flat_map(|login| login.values());
+    let secrets = kinds.flat_map(|kind| {
+        let keys = ["password_file", "token_file"];
+        keys.into_iter().filter_map(|key| path_in(kind, key))
+    });
+    path_in(way, "ca").into_iter().chain(secrets).collect()
 }
 
 fn path_in(node: &Node<'_>, key: &str) -> Option<PathBuf> {

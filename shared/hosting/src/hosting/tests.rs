@@ -34,6 +34,14 @@ domains = [
   { name = "b", to = "lmtp:y", recipients = ["x", "y"] },
   { name = "c", to = "lmtp:y", recipients = "lmtp" },
 ]
+outbound_security = { ca = "roots.pem", login = { basic = { user = "u", password_file = "relay.password" } } }
+routes = [
+  { domain = "a.test", security = { login = { xoauth2 = { user = "u", token_file = "/run/token" } } } },
+  { domain = "b.test", security = { login = { integrated = { user = "u", password_file = "corp.password" } } } },
+  { domain = "c.test", security = { ca = 3, login = { basic = { user = "u", password = "p" }, integrated = true } } },
+  { domain = "d.test", security = "none" },
+  { domain = "e.test", security = { ca = "roots.pem", login = { basic = { password_file = "relay.password" } } } },
+]
 "#;
 
 fn read_text(text: &str) -> Result<Hosting, Vec<Finding>> {
@@ -75,7 +83,11 @@ fn everything_root_needs_is_read_and_nothing_else() {
             "corp.pem",
             "lists/blocked.txt",
             "/etc/relay list.txt",
-            "lists/a"
+            "lists/a",
+            "roots.pem",
+            "relay.password",
+            "/run/token",
+            "corp.password"
         ]
     );
 }
