@@ -21,9 +21,11 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use postern_config::{
     AccountFile, AccountSource, Definition, Finding, Identity, LdapBind,
-    LdapSource as LdapSettings, MinStrength, MinVersion, Severity,
+    LdapSource as LdapSettings, LoginSecret, MinStrength, MinVersion, OutboundLogin,
+    OutboundSecurity, Severity,
 };
 use postern_control::worker::{Item, Manifest};
+use postern_delivery::security::{Login, Security};
 use postern_dns::Resolver;
 use postern_policy::{Means, Policy, Source, session_settings};
 use postern_sasl::Secret;
@@ -164,10 +166,14 @@ impl Builder<'_> {
         let accounts = self.accounts(&definition);
         let policy = Policy::build(definition, &mut self.source);
         let definition = policy.definition.clone();
-        let routes = outbound::routes_of(&definition, |domain| {
-            let people = policy.people.get(domain);
-            people.and_then(|people| people.known.clone())
-        });
+        let routes = outbound::routes_of(
+            &definition,
+            |written| self.way_out(written),
+            |domain| {
+                let people = policy.people.get(domain);
+                people.and_then(|people| people.known.clone())
+            },
+        );
         let means = Means {
             certificate: server_tls.is_some(),
             accounts: !accounts.is_empty(),
@@ -284,6 +290,32 @@ impl Builder<'_> {
                 None
             }
         }
+    }
+
+    fn way_out(&mut self, written: &OutboundSecurity) -> Security {
+        let trust = written.ca.as_ref().and_then(|path| self.trust(path));
+        let login = written.login.as_ref();
+        let login = login.and_then(|login| self.next_hop_login(login));
+        outbound::security(written, trust, login)
+    }
+
+    fn next_hop_login(&mut self, written: &OutboundLogin) -> Option<Login> {
+        let secret = match &written.secret {
+            LoginSecret::Written(secret) => Secret::from(secret.reveal()),
+            LoginSecret::File(path) => {
+                let bytes = self.source.file(path, "the secret of a login")?;
+                let bytes = Secret::new(bytes);
+                match written.secret_in(bytes.expose()) {
+                    Ok(secret) => Secret::new(secret.to_vec()),
+                    Err(fault) => {
+                        let what = format!("{} {fault}", path.display());
+                        self.source.complain(Some(path), what, written.remedy());
+                        return None;
+                    }
+                }
+            }
+        };
+        Some(outbound::login(written, secret))
     }
 
     fn trust(&mut self, path: &Path) -> Option<ClientTls> {

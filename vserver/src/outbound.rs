@@ -45,7 +45,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-pub(crate) use routes::routes_of;
+pub(crate) use routes::{login, routes_of, security};
 
 use crate::generation::Current;
 use crate::server::unix_ms;
@@ -265,6 +265,7 @@ impl Core {
         let generation = self.parts.generation.load();
         let definition = &generation.definition;
         Terms {
+            server: Arc::from(&*self.name()),
             fqdn: Arc::from(definition.general.fqdn.as_str()),
             own: definition
                 .general

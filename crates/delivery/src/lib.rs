@@ -7,7 +7,8 @@
 //! | [`route`] | recipient → way (pure) |
 //! | [`hosts`] | way → a connection: hosts in order until one serves |
 //! | [`transport`] | bytes to and from a next hop, with deadlines |
-//! | [`smtp`], [`lmtp`] | a connection greeted, secured, logged in |
+//! | [`smtp`], [`lmtp`] | a connection greeted, secured |
+//! | `login` | logged in |
 //! | [`carry`] | messages over a connection, an outcome for each recipient |
 //! | [`maildir`] | mailboxes on this host |
 //! | [`notice`] | reports to the sender (RFC 3464) |
@@ -23,6 +24,7 @@ pub mod transport;
 
 pub mod carry;
 pub mod lmtp;
+mod login;
 pub mod smtp;
 
 pub mod maildir;

@@ -10,10 +10,14 @@
 //! definition: a password given to whoever answers would be worth no more than one sent in clear. So a login turns
 //! `opportunistic` into `required`.
 //!
+//! Of what a host offers the first of [`Login::mechanisms`] is used, and nothing else on that connection.
+//!
 //! Never: a handshake; this file only says what is wanted of one.
 
-use std::fmt;
 use std::sync::Arc;
+
+use postern_sasl::{Bindings, Mechanism, Secret};
+use postern_tls::ClientTls;
 
 /// How much TLS a connection needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,22 +38,43 @@ pub struct Security {
     pub tls: Tls,
     /// Whether the certificate must be valid for the host's name. A login implies it.
     pub verify: bool,
+    /// Who vouches for that certificate, where it is not the system's authorities.
+    pub trust: Option<ClientTls>,
     /// Who to log in as, if the next hop wants that.
     pub login: Option<Login>,
 }
 
-/// A name and password for a next hop.
-#[derive(Clone, PartialEq, Eq)]
+/// Who to be at a next hop, and how to show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
-    /// The account's name there.
+    /// The account's name there; `DOMAIN\\name` for Windows.
     pub user: Arc<str>,
-    /// Its password.
-    pub password: Arc<str>,
+    /// Its password, or its token.
+    pub secret: Secret,
+    /// What may be used, the best first.
+    pub mechanisms: &'static [Mechanism],
 }
 
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Login {{ user: {:?}, password: *** }}", self.user)
+impl Login {
+    /// With a name and password: the host need not be shown the password if it takes a proof.
+    pub const BASIC: &'static [Mechanism] = &[
+        Mechanism::ScramSha256Plus,
+        Mechanism::ScramSha256,
+        Mechanism::Plain,
+        Mechanism::Login,
+    ];
+    /// With an OAuth 2 token.
+    pub const TOKEN: &'static [Mechanism] = &[Mechanism::OauthBearer, Mechanism::XOauth2];
+    /// With a Windows account's name and password.
+    pub const INTEGRATED: &'static [Mechanism] = &[Mechanism::GssSpnego, Mechanism::Ntlm];
+
+    /// The best of what a host offers on a connection with these bindings.
+    pub fn choose(&self, offered: &[String], bindings: &Bindings) -> Option<Mechanism> {
+        let usable = |one: &Mechanism| {
+            offered.iter().any(|name| name == one.name())
+                && !(one.needs_channel() && bindings.is_empty())
+        };
+        self.mechanisms.iter().copied().find(usable)
     }
 }
 
@@ -127,10 +152,15 @@ mod tests {
     use super::*;
 
     fn login() -> Option<Login> {
-        Some(Login {
+        Some(account())
+    }
+
+    fn account() -> Login {
+        Login {
             user: Arc::from("u"),
-            password: Arc::from("secret"),
-        })
+            secret: Secret::from("hunter2"),
+            mechanisms: Login::BASIC,
+        }
     }
 
     #[test]
@@ -154,8 +184,8 @@ mod tests {
         ] {
             let security = Security {
                 tls,
-                verify: false,
                 login,
+                ..Security::default()
             };
             let next = security.next(Seen {
                 offers_starttls: offers,
@@ -169,7 +199,40 @@ mod tests {
     }
 
     #[test]
+    fn the_best_of_what_is_offered_is_chosen() {
+        use Mechanism::{
+            GssSpnego, Ntlm, OauthBearer, Plain, ScramSha256, ScramSha256Plus, XOauth2,
+        };
+        let bound = Bindings {
+            exporter: Some([1; 32]),
+            ..Bindings::default()
+        };
+        let all = "LOGIN PLAIN SCRAM-SHA-256 SCRAM-SHA-256-PLUS OAUTHBEARER XOAUTH2 NTLM GSS-SPNEGO CRAM-MD5";
+        for (mechanisms, offered, bindings, want) in [
+            (Login::BASIC, all, &bound, Some(ScramSha256Plus)),
+            (Login::BASIC, all, &Bindings::default(), Some(ScramSha256)),
+            (Login::BASIC, "LOGIN PLAIN NTLM", &bound, Some(Plain)),
+            (Login::BASIC, "LOGIN", &bound, Some(Mechanism::Login)),
+            (Login::BASIC, "CRAM-MD5 XOAUTH2 NTLM", &bound, None),
+            (Login::TOKEN, all, &bound, Some(OauthBearer)),
+            (Login::TOKEN, "PLAIN XOAUTH2", &bound, Some(XOauth2)),
+            (Login::TOKEN, "PLAIN SCRAM-SHA-256", &bound, None),
+            (Login::INTEGRATED, all, &bound, Some(GssSpnego)),
+            (Login::INTEGRATED, "NTLM PLAIN GSSAPI", &bound, Some(Ntlm)),
+            (Login::INTEGRATED, "GSSAPI", &bound, None),
+            (&[Plain], all, &bound, Some(Plain)),
+        ] {
+            let offered: Vec<String> = offered.split(' ').map(str::to_owned).collect();
+            let login = Login {
+                mechanisms,
+                ..account()
+            };
+            assert_eq!(login.choose(&offered, bindings), want, "{offered:?}");
+        }
+    }
+
+    #[test]
     fn a_password_is_not_printed() {
-        assert!(!format!("{:?}", login()).contains("secret"));
+        assert!(!format!("{:?}", login()).contains("hunter2"));
     }
 }

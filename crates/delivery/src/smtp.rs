@@ -15,12 +15,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_sasl::{Credentials, Mechanism, Secret};
-use postern_smtp::{Client, ClientEvent, ClientSettings, EnhancedCode, Reply, Stage};
+use postern_sasl::Bindings;
+use postern_smtp::{Client, ClientEvent, ClientSettings, EnhancedCode, Stage};
 use postern_tls::{ClientTls, Facts};
 
 use crate::outcome::Answer;
-use crate::security::{Login, Next, Security, Seen};
+use crate::security::{Next, Security, Seen};
 use crate::transport::{Break, Stream, Wire, dial};
 
 /// A host that does not take a connection within this is passed over; RFC 5321 names no time for it.
@@ -31,6 +31,8 @@ const QUIT_PATIENCE: Duration = Duration::from_secs(5);
 /// What holds for every connection of one generation.
 #[derive(Clone)]
 pub struct Terms {
+    /// The server's own name, for the audit log.
+    pub server: Arc<str>,
     /// The name in EHLO.
     pub fqdn: Arc<str>,
     /// The addresses this server listens on: mail is not delivered to ourselves.
@@ -55,6 +57,8 @@ pub struct Connection {
     timeout: Duration,
     lmtp: bool,
     tls: Option<Arc<str>>,
+    /// What a login can be bound to.
+    pub(crate) bindings: Bindings,
 }
 
 /// Connects to `address`, which the definition or DNS calls `name`.
@@ -74,7 +78,10 @@ pub async fn open(
         let mut connection = match security.next(seen) {
             Next::Clear => connection,
             Next::Refuse(why) => return Err(connection.refuse(EnhancedCode(4, 7, 10), why).await),
-            Next::StartTls { verify } => match connection.start_tls(terms, name, verify).await {
+            Next::StartTls { verify } => match connection
+                .start_tls(name, trust(security, terms, verify))
+                .await
+            {
                 Ok(connection) => connection,
                 Err(answer) if security.demands_tls() => return Err(answer),
                 Err(answer) => {
@@ -84,10 +91,25 @@ pub async fn open(
                 }
             },
         };
-        if let Some(login) = &security.login {
-            connection.log_in(login).await?;
+        if let Some(login) = &security.login
+            && let Err(answer) = connection.log_in(terms, name, login).await
+        {
+            // Where nothing is awaited any more the host is told so; otherwise it is gone.
+            if connection.client.stage() == Stage::Idle {
+                connection.quit().await;
+            }
+            return Err(answer);
         }
         return Ok(connection);
+    }
+}
+
+/// The kind of TLS that is wanted of a host.
+fn trust<'t>(security: &'t Security, terms: &'t Terms, verify: bool) -> &'t ClientTls {
+    match (verify, &security.trust) {
+        (false, _) => &terms.tls,
+        (true, Some(authorities)) => authorities,
+        (true, None) => &terms.verified_tls,
     }
 }
 
@@ -153,6 +175,7 @@ impl Connection {
             timeout: terms.timeout,
             lmtp,
             tls: None,
+            bindings: Bindings::default(),
         };
         connection.until_ready().await?;
         Ok(connection)
@@ -218,7 +241,7 @@ impl Connection {
     }
 
     /// The next event of the start of a connection.
-    async fn event(&mut self) -> Result<ClientEvent, Answer> {
+    pub(crate) async fn event(&mut self) -> Result<ClientEvent, Answer> {
         // The time is for the whole answer: a peer that drips it is given up too.
         self.wire.allow(self.patience());
         loop {
@@ -250,12 +273,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn start_tls(
-        mut self,
-        terms: &Terms,
-        name: &str,
-        verify: bool,
-    ) -> Result<Connection, Answer> {
+    async fn start_tls(mut self, name: &str, tls: &ClientTls) -> Result<Connection, Answer> {
         self.client.start_tls();
         match self.event().await? {
             ClientEvent::TlsReady => {}
@@ -277,59 +295,21 @@ impl Connection {
         let Stream::Tcp(stream) = self.wire.into_stream() else {
             return Err(failed("not over TCP".to_owned()));
         };
-        let tls = if verify {
-            &terms.verified_tls
-        } else {
-            &terms.tls
-        };
         let secured = tokio::time::timeout(patience, tls.connect(name, stream)).await;
         let stream = secured
             .map_err(|_| failed("no answer in time".to_owned()))?
             .map_err(|error| failed(error.to_string()))?;
-        self.tls = Some(Arc::from(Facts::of_client(stream.get_ref().1).version));
+        let session = stream.get_ref().1;
+        self.tls = Some(Arc::from(Facts::of_client(session).version));
+        let bindings = postern_tls::Bindings::of_client(session);
+        self.bindings = Bindings {
+            exporter: bindings.exporter,
+            end_points: bindings.end_points,
+        };
         self.wire = Wire::new(Stream::Tls(Box::new(stream)), self.timeout);
         self.client.secured();
         self.until_ready().await?;
         Ok(self)
-    }
-
-    async fn log_in(&mut self, login: &Login) -> Result<(), Answer> {
-        let offered = &self.client.extensions().auth;
-        let mechanism = [Mechanism::Plain, Mechanism::Login]
-            .into_iter()
-            .find(|m| offered.iter().any(|name| name == m.name()));
-        let Some(mechanism) = mechanism else {
-            return Err(self.ours(
-                EnhancedCode(4, 7, 4),
-                "the host offers no way to log in that is known here (PLAIN, LOGIN)",
-            ));
-        };
-        let credentials = Credentials {
-            name: login.user.to_string(),
-            password: Secret::new(login.password.as_bytes().to_vec()),
-        };
-        let mut exchange = postern_sasl::Login::new(mechanism, &credentials);
-        let initial = exchange.initial();
-        self.client
-            .login(mechanism.name(), initial.as_ref().map(Secret::expose));
-        loop {
-            match self.event().await? {
-                ClientEvent::LoggedIn => return Ok(()),
-                ClientEvent::Challenge(challenge) => match exchange.answer(&challenge) {
-                    Ok(response) => self.client.respond(Some(response.expose())),
-                    Err(_) => self.client.respond(None),
-                },
-                ClientEvent::Refused { reply, .. } => return Err(self.login_refused(&reply)),
-                _ => return Err(self.lost(Stage::Auth, &Break::Closed)),
-            }
-        }
-    }
-
-    /// A wrong password is the administrator's to mend: the mail waits.
-    fn login_refused(&self, reply: &Reply) -> Answer {
-        let mut answer = self.answer(reply).softened();
-        answer.text = format!("the login was refused: {}", answer.text).into();
-        answer
     }
 }
 

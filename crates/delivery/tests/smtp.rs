@@ -472,8 +472,7 @@ async fn a_broken_handshake_is_gone_round_in_clear_unless_tls_is_required() {
     let (address, play) = listen("127.0.0.1:0", part).await;
     let required = Security {
         tls: Tls::Required,
-        verify: false,
-        login: None,
+        ..Security::default()
     };
     let strict = Way::hosts(
         vec![postern_delivery::route::Hop::at(address)],
@@ -503,7 +502,7 @@ async fn required_tls_that_is_not_offered_defers() {
     let required = Security {
         tls: Tls::Required,
         verify: true,
-        login: None,
+        ..Security::default()
     };
     let way = Way::hosts(
         vec![postern_delivery::route::Hop::at(address)],

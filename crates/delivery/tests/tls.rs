@@ -11,6 +11,7 @@ use postern_delivery::route::{Hop, Way};
 use postern_delivery::security::{Login, Security, Tls};
 use postern_delivery::{Outcome, Terms, hosts};
 use postern_dns::Zone;
+use postern_sasl::Secret;
 use postern_tls::{ClientTls, PairFiles, PemFile, ServerSettings, ServerTls};
 use scripted::*;
 
@@ -92,6 +93,7 @@ fn required(login: Option<Login>) -> Security {
     Security {
         tls: Tls::Required,
         verify: true,
+        trust: None,
         login,
     }
 }
@@ -99,7 +101,8 @@ fn required(login: Option<Login>) -> Security {
 fn login() -> Option<Login> {
     Some(Login {
         user: Arc::from("user"),
-        password: Arc::from("secret"),
+        secret: Secret::from("secret"),
+        mechanisms: Login::BASIC,
     })
 }
 
@@ -172,7 +175,7 @@ async fn a_wrong_password_lets_the_mail_wait() {
     .err()
     .unwrap();
     assert!(
-        told(&outcome).starts_with("deferred 535 4.7.8 the login was refused"),
+        told(&outcome).starts_with("deferred 535 4.7.8 the login by PLAIN was refused: no"),
         "{}",
         told(&outcome)
     );
@@ -203,8 +206,8 @@ async fn a_login_is_never_made_to_a_stranger() {
     let (tls, _) = certificate("somebody.test");
     let opportunistic = Security {
         tls: Tls::Opportunistic,
-        verify: false,
         login: login(),
+        ..Security::default()
     };
     let (_, root) = certificate("relay.test");
     let outcome = deliver(opportunistic, trusting(root), tls, &["AUTH PLAIN"], &[])

@@ -1,6 +1,7 @@
 //! `[delivery]`: local domains, and the way out.
 
 mod local;
+mod login;
 mod outbound;
 
 use std::collections::BTreeMap;
@@ -11,10 +12,10 @@ use std::time::Duration;
 use postern_access::{DomainSet, Origin};
 
 use self::local::domains;
+pub use self::login::{LoginKind, LoginSecret, OutboundLogin, PasswordMechanism};
 use self::outbound::{outbound_security, resolver, routes, smart_hosts};
 use crate::fields::Fields;
 use crate::reader::{Node, Reader};
-use crate::secret::Secret;
 use crate::target::{SmartHost, Target};
 
 /// The section's settings.
@@ -97,6 +98,13 @@ impl Delivery {
         )
     }
 
+    /// What must hold on each way out that the definition names: the general one first, then the routes' own.
+    pub fn securities(&self) -> impl Iterator<Item = &OutboundSecurity> {
+        let routes = self.routes.iter();
+        std::iter::once(&self.outbound_security)
+            .chain(routes.filter_map(|route| route.security.as_ref()))
+    }
+
     /// The local domain of this name, compared without case.
     pub fn local_domain(&self, name: &str) -> Option<&LocalDomain> {
         self.domains
@@ -146,6 +154,8 @@ pub struct OutboundSecurity {
     pub tls: OutboundTls,
     /// Whether MTA-STS policies are fetched and kept to. Not in this build.
     pub mta_sts: bool,
+    /// A PEM file with the authorities that vouch for the next hop; `None`: the system's.
+    pub ca: Option<PathBuf>,
     /// How we log in at the next hop.
     pub login: Option<OutboundLogin>,
 }
@@ -162,31 +172,6 @@ pub enum OutboundTls {
     Required,
     /// As the domain's TLSA records say. Not in this build.
     Dane,
-}
-
-/// How we log in at the next hop.
-#[derive(Clone, Debug, PartialEq)]
-pub enum OutboundLogin {
-    /// `{ basic = { user = "…", password = "…" } }` or with `password_file`.
-    Basic {
-        /// The user's name.
-        user: String,
-        /// The password.
-        secret: LoginSecret,
-    },
-    /// Kerberos. Not in this build.
-    Integrated,
-    /// A token. Not in this build.
-    Xoauth2,
-}
-
-/// Where a password is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum LoginSecret {
-    /// In the definition.
-    Written(Secret),
-    /// In the first line of this file, as written.
-    File(PathBuf),
 }
 
 /// An exception for one destination domain, for all domains below one, or for all there are.

@@ -44,8 +44,8 @@ pub use authentication::{
 };
 pub use connection::ListRule;
 pub use delivery::{
-    Aliases, Delivery, LocalDomain, LoginSecret, OutboundLogin, OutboundSecurity, OutboundTls,
-    Recipients, Route,
+    Aliases, Delivery, LocalDomain, LoginKind, LoginSecret, OutboundLogin, OutboundSecurity,
+    OutboundTls, PasswordMechanism, Recipients, Route,
 };
 pub use general::General;
 pub use host::{HostFacts, Lender, Role};

@@ -6,16 +6,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use postern_config::{
-    Definition, Endpoint as WrittenEndpoint, Host as WrittenHost, HostPort, LoginSecret,
-    OutboundLogin, OutboundSecurity, OutboundTls, SmartHost, Target,
+    Definition, Endpoint as WrittenEndpoint, Host as WrittenHost, HostPort, LoginKind,
+    OutboundLogin, OutboundSecurity, OutboundTls, PasswordMechanism, SmartHost, Target,
 };
 use postern_delivery::maildir::Template;
 use postern_delivery::route::{Endpoint, Hop, Host, Local, Mx, Table, Via, Way};
 use postern_delivery::security::{Login, Security, Tls};
+use postern_sasl::{Mechanism, Secret};
+use postern_tls::ClientTls;
 
-/// The table of a definition. `known` says who is there in a local domain; none: everybody.
+/// The table of a definition. `security` makes what must hold on a way out of how it is written; `known` says who is there
+/// in a local domain; none: everybody.
 pub(crate) fn routes_of(
     definition: &Definition,
+    mut security: impl FnMut(&OutboundSecurity) -> Security,
     known: impl Fn(&str) -> Option<HashSet<Box<str>>>,
 ) -> Table {
     let delivery = &definition.delivery;
@@ -68,7 +72,7 @@ pub(crate) fn routes_of(
         let security = route
             .security
             .as_ref()
-            .map_or_else(|| general.clone(), security);
+            .map_or_else(|| general.clone(), &mut security);
         let via = match route.host.as_slice() {
             [] => Via::Mx(Mx {
                 limit: route.max_outbound,
@@ -125,23 +129,41 @@ fn host(host: &WrittenHost) -> Host {
     }
 }
 
-fn security(written: &OutboundSecurity) -> Security {
+/// What must hold on a way out, with what was read for it.
+pub(crate) fn security(
+    written: &OutboundSecurity,
+    trust: Option<ClientTls>,
+    login: Option<Login>,
+) -> Security {
     let (tls, verify) = match written.tls {
         OutboundTls::None => (Tls::None, false),
         OutboundTls::Opportunistic => (Tls::Opportunistic, false),
         // `config` refuses dane in this build; nothing weaker than this may stand in for it.
         OutboundTls::Required | OutboundTls::Dane => (Tls::Required, true),
     };
-    let login = match &written.login {
-        Some(OutboundLogin::Basic {
-            user,
-            secret: LoginSecret::Written(password),
-        }) => Some(Login {
-            user: Arc::from(user.as_str()),
-            password: Arc::from(password.reveal()),
-        }),
-        // `config` refuses the other logins, and passwords in files, in this build.
-        _ => None,
-    };
-    Security { tls, verify, login }
+    Security {
+        tls,
+        verify,
+        trust,
+        login,
+    }
+}
+
+/// A login with its password or token.
+pub(crate) fn login(written: &OutboundLogin, secret: Secret) -> Login {
+    Login {
+        user: Arc::from(written.user.as_str()),
+        secret,
+        mechanisms: match written.kind {
+            LoginKind::Basic(None) => Login::BASIC,
+            LoginKind::Basic(Some(PasswordMechanism::ScramSha256Plus)) => {
+                &[Mechanism::ScramSha256Plus]
+            }
+            LoginKind::Basic(Some(PasswordMechanism::ScramSha256)) => &[Mechanism::ScramSha256],
+            LoginKind::Basic(Some(PasswordMechanism::Plain)) => &[Mechanism::Plain],
+            LoginKind::Basic(Some(PasswordMechanism::Login)) => &[Mechanism::Login],
+            LoginKind::Integrated => Login::INTEGRATED,
+            LoginKind::Xoauth2 => Login::TOKEN,
+        },
+    }
 }

@@ -212,6 +212,7 @@ pub fn parcel(tag: usize, recipients: &[&str], body: &[u8]) -> Parcel<usize> {
 
 pub fn terms() -> Terms {
     Terms {
+        server: Arc::from("mx1"),
         fqdn: Arc::from("mx1.test"),
         own: Arc::from([]),
         timeout: Duration::from_secs(20),

@@ -1,4 +1,4 @@
-//! How the way out is read: security, logins, smart hosts, routes, resolvers.
+//! How the way out is read: security, smart hosts, routes, resolvers.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use postern_access::Origin;
 use toml::de::DeValue;
 
-use super::{LoginSecret, OutboundLogin, OutboundSecurity, OutboundTls, Route};
+use super::login::login;
+use super::{OutboundSecurity, OutboundTls, Route};
 use crate::reader::{Node, Reader};
-use crate::secret::Secret;
 use crate::target::SmartHost;
 use crate::values::{Misfit, clip, is_domain};
 
@@ -23,7 +23,7 @@ pub(super) fn outbound_security<'t>(
     }
     let table = reader.table(
         node,
-        &["tls", "mta_sts", "login"],
+        &["tls", "mta_sts", "ca", "login"],
         "{ tls = \"opportunistic\" }",
     )?;
     let mut security = OutboundSecurity::default();
@@ -53,6 +53,14 @@ pub(super) fn outbound_security<'t>(
         }
         security.mta_sts = wanted;
     }
+    if let Some(node) = table.get("ca") {
+        security.ca = reader.path(node, "\"/etc/postern/corp-ca.pem\"");
+        let checked = security.tls == OutboundTls::Required || table.contains_key("login");
+        if !checked {
+            let what = "no certificate is checked on this way out, so `ca` is of no use";
+            reader.warn(node.span(), what, "write tls = \"required\" too");
+        }
+    }
     if let Some(node) = table.get("login") {
         security.login = Some(login(reader, node)?);
         if security.tls == OutboundTls::None {
@@ -61,85 +69,6 @@ pub(super) fn outbound_security<'t>(
         }
     }
     Some(security)
-}
-
-const LOGIN: &str = "{ basic = { user = \"gateway\", password = \"…\" } }";
-
-fn login<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<OutboundLogin> {
-    let table = reader.table(node, &["basic", "integrated", "xoauth2"], LOGIN)?;
-    if table.len() != 1 {
-        reader.error(
-            node.span(),
-            "a login is of one kind",
-            format!("write {LOGIN}"),
-        );
-        return None;
-    }
-    let (key, value) = table.iter().next()?;
-    match key.get_ref().as_ref() {
-        "basic" => basic_login(reader, value),
-        "integrated" => {
-            reader.not_yet(
-                key.span(),
-                "logging in by Kerberos",
-                format!("write {LOGIN}"),
-            );
-            Some(OutboundLogin::Integrated)
-        }
-        "xoauth2" => {
-            reader.not_yet(key.span(), "logging in by token", format!("write {LOGIN}"));
-            Some(OutboundLogin::Xoauth2)
-        }
-        _ => None,
-    }
-}
-
-fn basic_login<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<OutboundLogin> {
-    let table = reader.table(node, &["user", "password", "password_file"], LOGIN)?;
-    let Some(user) = table.get("user") else {
-        reader.error(
-            node.span(),
-            "a login without `user`",
-            format!("write {LOGIN}"),
-        );
-        return None;
-    };
-    let user = reader
-        .text(user, "the user's name in quotes")
-        .map(str::to_owned);
-    let secret = match (table.get("password"), table.get("password_file")) {
-        (Some(password), None) => reader
-            .text(password, "the password in quotes")
-            .map(|text| LoginSecret::Written(Secret::new(text))),
-        (None, Some(file)) => {
-            let path = reader.path(file, "the path of a file in quotes");
-            // The worker could not open it: the supervisor has to hand it over first.
-            let remedy =
-                "write `password` here, and keep this definition from being read by others";
-            reader.not_yet(file.span(), "a password in a file of its own", remedy);
-            path.map(LoginSecret::File)
-        }
-        (Some(_), Some(file)) => {
-            reader.error(
-                file.span(),
-                "there is a password already",
-                "remove `password_file`",
-            );
-            None
-        }
-        (None, None) => {
-            reader.error(
-                node.span(),
-                "a login without a password",
-                "write `password` too",
-            );
-            None
-        }
-    };
-    Some(OutboundLogin::Basic {
-        user: user?,
-        secret: secret?,
-    })
 }
 
 /// One smart host, or several in a list.
@@ -191,6 +120,13 @@ fn route<'t>(reader: &mut Reader<'t>, node: &Node<'t>) -> Option<Route> {
     let security = table
         .get("security")
         .and_then(|node| outbound_security(reader, node));
+    let login = security
+        .as_ref()
+        .and_then(|security| security.login.as_ref());
+    if host.is_none() && login.is_some() {
+        let what = "a login goes to a host that is named, and this route has none";
+        reader.warn(node.span(), what, "write `host` too, or remove `login`");
+    }
     let max_outbound = table
         .get("max_outbound")
         .and_then(|node| reader.number(node, 1..=1_000_000));
