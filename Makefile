@@ -3,7 +3,7 @@
 CARGO  ?= cargo
 TARGET ?= $(or $(CARGO_TARGET_DIR),target)
 DEMO   ?= ./demo
-BINARIES = -p posternd -p postern-vserver -p postern-cli
+BINARIES = -p posternd -p postern-vserver -p postern-authd -p postern-cli
 
 .PHONY: help build run test bench man
 
