@@ -13,3 +13,10 @@ mod ends;
 mod many;
 #[path = "process/ntlm.rs"]
 mod ntlm;
+
+#[cfg(feature = "kerberos")]
+#[path = "process/realm.rs"]
+mod realm;
+#[cfg(feature = "kerberos")]
+#[path = "process/tickets.rs"]
+mod tickets;
