@@ -177,10 +177,7 @@ fn a_ticket_for_somebody_else_is_refused() {
     let (_, answer) = other.begin("GSSAPI", &realm.token(&[]), &Terms::default());
     let (_, why, guess) = refused(answer);
     assert!(!guess);
-    assert!(
-        why.contains("Cannot decrypt ticket for smtp/mx1.corp.example"),
-        "{why}"
-    );
+    assert!(why.contains("cannot decrypt ticket"), "{why}");
 }
 
 #[test]
