@@ -5,33 +5,14 @@
 mod scripted;
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use postern_delivery::route::{Hop, Way};
 use postern_delivery::security::{Login, Security, Tls};
 use postern_delivery::{Outcome, Terms, hosts};
 use postern_dns::Zone;
 use postern_sasl::Secret;
-use postern_tls::{ClientTls, PairFiles, PemFile, ServerSettings, ServerTls};
+use postern_tls::ServerTls;
 use scripted::*;
-
-fn pem(name: &str, text: String) -> PemFile {
-    PemFile {
-        path: name.into(),
-        text: text.into_bytes(),
-    }
-}
-
-/// A server's certificate for a name, and the certificate as a root.
-fn certificate(name: &str) -> (ServerTls, PemFile) {
-    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-    let pair = PairFiles {
-        certificate: pem("cert.pem", made.cert.pem()),
-        key: pem("key.pem", made.signing_key.serialize_pem()),
-    };
-    let server = ServerTls::new(&[pair], &ServerSettings::default(), SystemTime::now()).unwrap();
-    (server, pem("root.pem", made.cert.pem()))
-}
 
 /// Greets, does STARTTLS, and goes on inside as `extensions` say; then plays `logins` and takes one message.
 async fn serve(
@@ -104,13 +85,6 @@ fn login() -> Option<Login> {
         secret: Secret::from("secret"),
         mechanisms: Login::BASIC,
     })
-}
-
-fn trusting(root: PemFile) -> Terms {
-    Terms {
-        verified_tls: ClientTls::verified_by(root),
-        ..terms()
-    }
 }
 
 #[tokio::test]

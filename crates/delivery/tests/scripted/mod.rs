@@ -10,13 +10,13 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use postern_delivery::route::{Hop, Way};
 use postern_delivery::security::Security;
 use postern_delivery::{Delivery, Feed, Outcome, Parcel, Terms};
 use postern_spool::{Body, Envelope, Recipient};
-use postern_tls::ClientTls;
+use postern_tls::{ClientTls, PairFiles, PemFile, ServerSettings, ServerTls};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -224,4 +224,30 @@ pub fn terms() -> Terms {
 
 pub fn way_to(address: SocketAddr) -> Way {
     Way::hosts(vec![Hop::at(address)], Security::default(), false)
+}
+
+fn pem(name: &str, text: String) -> PemFile {
+    PemFile {
+        path: name.into(),
+        text: text.into_bytes(),
+    }
+}
+
+/// A server's certificate for a name, and the certificate as a root.
+pub fn certificate(name: &str) -> (ServerTls, PemFile) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let pair = PairFiles {
+        certificate: pem("cert.pem", made.cert.pem()),
+        key: pem("key.pem", made.signing_key.serialize_pem()),
+    };
+    let server = ServerTls::new(&[pair], &ServerSettings::default(), SystemTime::now()).unwrap();
+    (server, pem("root.pem", made.cert.pem()))
+}
+
+/// The terms where this root vouches for hosts.
+pub fn trusting(root: PemFile) -> Terms {
+    Terms {
+        verified_tls: ClientTls::verified_by(root),
+        ..terms()
+    }
 }
