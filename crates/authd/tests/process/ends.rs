@@ -139,3 +139,20 @@ fn a_build_without_kerberos_says_so() {
     assert_eq!(end.status.code(), Some(78), "{}", end.log);
     assert!(end.log.contains("built without Kerberos"), "{}", end.log);
 }
+
+#[test]
+fn it_is_shut_off_before_it_answers() {
+    let mut authd = hashes();
+    authd.greet();
+    let status = authd.proc("status");
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    let limits = authd.proc("limits");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let zeros = core
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter(|word| *word == "0");
+    assert_eq!(zeros.count(), 2, "{limits}");
+}

@@ -134,6 +134,11 @@ impl Authd {
         (of("status", "VmRSS:"), of("smaps_rollup", "Pss:"))
     }
 
+    /// What the kernel says of it.
+    pub(crate) fn proc(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
