@@ -1,5 +1,6 @@
-//! Packets of all three vocabularies, as functions over bytes: whatever comes over a link is a packet or an error.
+//! Packets of all four vocabularies, as functions over bytes: whatever comes over a link is a packet or an error.
 
+use postern_control::auth;
 use postern_control::client::{Reply, Request};
 use postern_control::query::{Answer, Question};
 use postern_control::worker::{Order, Report};
@@ -15,6 +16,8 @@ pub(crate) fn packet(bytes: &[u8]) {
     over::<Reply>(bytes);
     over::<Question>(bytes);
     over::<Answer>(bytes);
+    over::<auth::Question>(bytes);
+    over::<auth::Answer>(bytes);
 }
 
 /// What was understood is said again in the same way.
