@@ -71,7 +71,7 @@ fn an_account_is_added_hashed_closed_to_others_and_listed() {
     let value: serde_json::Value = serde_json::from_str(&run.out).unwrap();
     assert_eq!(
         value[1],
-        serde_json::json!({ "name": "scanner", "addresses": ["scanner@example.com", "@devices.example.com"], "groups": ["devices"] })
+        serde_json::json!({ "name": "scanner", "addresses": ["scanner@example.com", "@devices.example.com"], "groups": ["devices"], "nt_hash": false })
     );
     assert!(!run.out.contains("argon2"));
     assert_eq!(etc.postern(&["check", "clients"]).code, 0);
@@ -244,4 +244,184 @@ fn a_server_without_an_account_file_says_what_to_write() {
         "{}",
         run.err
     );
+}
+
+/// A server whose accounts may have NT hashes.
+fn with_nt_hashes() -> Etc {
+    let etc = etc();
+    let file = "{ file = \"../accounts/clients.toml\"";
+    let both = format!("{file}, nt_hashes = \"../accounts/clients.nt\"");
+    let ntlm = DEFINITION
+        .replace(file, &both)
+        .replace("accounts =", "ntlm = true\naccounts =");
+    etc.write("servers/clients.toml", &ntlm);
+    etc
+}
+
+fn hashes(etc: &Etc) -> String {
+    std::fs::read_to_string(etc.path().join("accounts/clients.nt")).unwrap_or_default()
+}
+
+/// Runs `postern account VERB clients MORE` with a password, which must go well.
+fn account(etc: &Etc, words: &[&str], password: &str) -> String {
+    let run = etc.postern_with(
+        &[&["account", words[0], "clients"], &words[1..]].concat(),
+        &format!("{password}\n"),
+    );
+    assert_eq!((run.code, run.err.as_str()), (0, ""), "{words:?}");
+    etc.anonymous(&run.out)
+}
+
+/// The NT hashes of "password" and "Password" (MS-NLMP 4.2.2.1.2).
+const LOWER: &str = "8846f7eaee8fb117ad06bdd830b7586c";
+const UPPER: &str = "a4f49c406510bdcab6824ee7c30fd852";
+
+#[test]
+fn an_nt_hash_is_kept_apart_follows_the_password_and_goes_with_the_account() {
+    let etc = with_nt_hashes();
+    let add = ["add", "alice@example.com", "--ntlm", "--password-stdin"];
+    golden("account-add-ntlm.txt", &account(&etc, &add, "password"));
+    assert!(hashes(&etc).ends_with(&format!("\nalice@example.com:{LOWER}\n")));
+    assert!(!file(&etc).contains(LOWER));
+    let path = etc.path().join("accounts/clients.nt");
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    account(&etc, &["add", "bob@example.com", "--password-stdin"], "x");
+    let list = etc.postern(&["account", "list", "clients"]).out;
+    golden("account-list-ntlm.txt", &list);
+    // Somebody has opened it; written anew it is closed.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let change = ["password", "ALICE@example.com", "--password-stdin"];
+    golden(
+        "account-password-ntlm.txt",
+        &account(&etc, &change, "Password"),
+    );
+    assert!(hashes(&etc).ends_with(&format!("\nalice@example.com:{UPPER}\n")));
+    assert_eq!(mode(), 0o600);
+    let list = etc.postern(&["account", "list", "clients", "--json"]).out;
+    let value: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(
+        (&value[0]["nt_hash"], &value[1]["nt_hash"]),
+        (&true.into(), &false.into())
+    );
+    assert!(!list.contains(UPPER));
+    account(
+        &etc,
+        &["password", "bob@example.com", "--ntlm", "--password-stdin"],
+        "password",
+    );
+    assert!(hashes(&etc).ends_with(&format!("\nbob@example.com:{LOWER}\n")));
+    let removed = account(&etc, &["remove", "Alice@example.com"], "");
+    golden("account-remove-ntlm.txt", &removed);
+    assert!(!hashes(&etc).contains("alice") && hashes(&etc).contains("bob"));
+}
+
+#[test]
+fn no_password_goes_on_working_for_ntlm_that_was_taken_back() {
+    let etc = with_nt_hashes();
+    // Somebody has edited the account out, and its hash was left behind.
+    etc.write(
+        "accounts/clients.nt",
+        &format!("Eve:{LOWER}\nmallory:{LOWER}\n"),
+    );
+    account(&etc, &["add", "eve", "--password-stdin"], "another");
+    assert!(!hashes(&etc).contains("Eve:"));
+    assert_eq!(
+        account(&etc, &["remove", "mallory"], ""),
+        "its NT hash removed from [ETC]/accounts/clients.nt\n\
+         clients uses it within some 5 seconds, if it is running\n"
+    );
+    assert!(!hashes(&etc).contains(LOWER));
+}
+
+#[test]
+fn where_no_file_is_named_for_nt_hashes_it_is_said_what_to_write() {
+    let etc = etc();
+    let run = etc.postern_with(
+        &[
+            "account",
+            "add",
+            "clients",
+            "alice",
+            "--ntlm",
+            "--password-stdin",
+        ],
+        "x\n",
+    );
+    assert_eq!(run.code, 2);
+    golden("account-no-nt-hashes.txt", &etc.anonymous(&run.err));
+    assert!(!etc.path().join("accounts/clients.toml").exists());
+}
+
+#[test]
+fn a_broken_file_of_nt_hashes_changes_nothing_and_is_not_repeated() {
+    let etc = with_nt_hashes();
+    account(&etc, &["add", "bob", "--password-stdin"], "one");
+    let before = file(&etc);
+    etc.write("accounts/clients.nt", &format!("# mine\nbob: {LOWER}0\n"));
+    for words in [
+        &["add", "clients", "eve", "--ntlm", "--password-stdin"][..],
+        &["add", "clients", "eve", "--password-stdin"],
+        &["password", "clients", "bob", "--password-stdin"],
+        &["remove", "clients", "bob"],
+        &["list", "clients"],
+    ] {
+        let run = etc.postern_with(&[&["account"], words].concat(), "two\n");
+        assert_eq!(run.code, 2, "{words:?} {}", run.err);
+        assert!(
+            run.err.contains("line 2: what stands after the colon"),
+            "{}",
+            run.err
+        );
+        assert!(!run.err.contains("8846"), "{}", run.err);
+        assert_eq!(file(&etc), before);
+    }
+}
+
+#[test]
+fn files_can_be_named_without_a_server_both_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (path, nt) = (named("accounts.toml"), named("secret/a.nt"));
+    let run = |words: &[&str]| {
+        let run = postern_with(&[&["account"], words].concat(), "password\n");
+        (run.code, run.err)
+    };
+    let add = [
+        "add",
+        "--file",
+        &path,
+        "--nt-hashes",
+        &nt,
+        "alice",
+        "--ntlm",
+        "--password-stdin",
+    ];
+    assert_eq!(run(&add), (0, String::new()));
+    assert!(std::fs::read_to_string(&nt).unwrap().contains(LOWER));
+    assert_eq!(
+        run(&["remove", "--file", &path, "--nt-hashes", &nt, "alice"]).0,
+        0
+    );
+    assert!(!std::fs::read_to_string(&nt).unwrap().contains("alice"));
+    let (code, err) = run(&[
+        "add",
+        "--file",
+        &path,
+        "alice",
+        "--ntlm",
+        "--password-stdin",
+    ]);
+    assert!(code == 2 && err.contains("--nt-hashes PATH"), "{err}");
+    let (code, err) = run(&[
+        "add",
+        "--file",
+        &path,
+        "--nt-hashes",
+        &nt,
+        "#x",
+        "--ntlm",
+        "--password-stdin",
+    ]);
+    assert!(code == 2 && err.contains("can have no NT hash"), "{err}");
 }

@@ -11,16 +11,16 @@
 //! Never: a password in clear, or a hash in a finding or a log.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::convert::Infallible;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use postern_hosting::{Finding, Severity};
 use toml::de::DeTable;
 
 use crate::reader::{Node, Reader};
+use crate::replace::{Owner, failed, lock_folder_of, replace_file};
 use crate::values::{Misfit, clip, is_domain};
 use crate::write::quote;
 
@@ -154,15 +154,7 @@ impl AccountFile {
 
     /// Writes the file anew, whole or not at all: mode 0600, owner and group kept, on disk when this returns.
     pub fn write_atomically(&self, path: &Path) -> Result<(), AccountError> {
-        // Through a link, so that the link stays one.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let fresh = fresh_name(&path);
-        let written = self.write_fresh(&path, &fresh);
-        if written.is_err() {
-            // The error above is what matters; a leftover is only untidy.
-            let _ = fs::remove_file(&fresh);
-        }
-        written
+        replace_file(path, self.to_toml().as_bytes(), Owner::Former)
     }
 
     /// Reads the file (none is an empty one), lets `change` at it, and writes it, while nobody else does the same.
@@ -170,9 +162,18 @@ impl AccountFile {
         path: &Path,
         change: impl FnOnce(&mut AccountFile) -> T,
     ) -> Result<T, UpdateError> {
-        let folder = folder(path);
-        let lock = File::open(folder).map_err(failed("open", folder))?;
-        lock.lock().map_err(failed("lock", folder))?;
+        let changed = AccountFile::try_update(path, |file| Ok::<T, Infallible>(change(file)))?;
+        Ok(match changed {
+            Ok(answer) => answer,
+        })
+    }
+
+    /// The same with a change that may fail; then the file stays as it is.
+    pub fn try_update<T, E>(
+        path: &Path,
+        change: impl FnOnce(&mut AccountFile) -> Result<T, E>,
+    ) -> Result<Result<T, E>, UpdateError> {
+        let _lock = lock_folder_of(path)?;
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -186,53 +187,11 @@ impl AccountFile {
             return Err(UpdateError::Broken { findings });
         }
         let answer = change(&mut file);
-        file.write_atomically(path)?;
+        if answer.is_ok() {
+            file.write_atomically(path)?;
+        }
         Ok(answer)
     }
-
-    fn write_fresh(&self, path: &Path, fresh: &Path) -> Result<(), AccountError> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(fresh)
-            .map_err(failed("create", fresh))?;
-        if let Ok(former) = fs::metadata(path) {
-            let mine = file.metadata().map_err(failed("look at", fresh))?;
-            if (former.uid(), former.gid()) != (mine.uid(), mine.gid()) {
-                fchown(&file, Some(former.uid()), Some(former.gid()))
-                    .map_err(failed("give to its owner", fresh))?;
-            }
-        }
-        file.write_all(self.to_toml().as_bytes())
-            .map_err(failed("write", fresh))?;
-        file.sync_all().map_err(failed("sync", fresh))?;
-        fs::rename(fresh, path).map_err(failed("replace", path))?;
-        // The rename is on disk only when the folder is.
-        let folder = folder(path);
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed("sync", folder))
-    }
-}
-
-fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AccountError {
-    let path = path.to_owned();
-    move |source| AccountError::Write { step, path, source }
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-}
-
-/// A name in the same folder that nobody else uses: `.mx1.toml.4711.0.new`.
-fn fresh_name(path: &Path) -> PathBuf {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.{number}.new", std::process::id()))
 }
 
 fn read<'t>(reader: &mut Reader<'t>, root: &DeTable<'t>, file: &mut AccountFile) {
@@ -384,6 +343,8 @@ fn group(text: &str) -> Result<String, Misfit> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g";

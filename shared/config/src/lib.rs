@@ -9,9 +9,9 @@
 //! | `whole.rs`, `coverage.rs` | what is wrong with the lists as a whole: the open-relay guard |
 //! | `host.rs` | what the lists mean on a host with such gateways and bridges |
 //! | `write.rs` | a commented definition for `postern new` |
-//! | `accounts.rs` | the account file |
+//! | `accounts.rs`, `replace.rs` | the account file, and how it is replaced |
 //!
-//! Never: a look-up, a socket; a file only where `accounts.rs` writes one.
+//! Never: a look-up, a socket; a file only where `replace.rs` writes one.
 
 mod accounts;
 mod authentication;
@@ -29,6 +29,7 @@ mod messages;
 mod nearest;
 mod reader;
 mod relay;
+mod replace;
 mod secret;
 mod settings;
 mod target;
@@ -54,6 +55,7 @@ pub use messages::{Badmail, BareNewline, Messages, RatePair};
 pub use postern_access::{AnonymousLocalSender, Entry, Grants, LockoutRule, Mode, Rate, Who};
 pub use postern_hosting::{Finding, Identity, Place, ProcessLimits, Severity, TlsMode};
 pub use relay::Relay;
+pub use replace::{Owner, lock_folder_of, replace_file};
 pub use secret::Secret;
 pub use settings::{SETTINGS, Section, Setting, source_of};
 pub use target::{Endpoint, Host, HostPort, MaildirTemplate, SmartHost, Target};

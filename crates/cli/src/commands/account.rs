@@ -1,26 +1,36 @@
 //! `postern account …`: who may log in, in an account file; passwords are kept as argon2id hashes only.
 //!
+//! | File | Knows |
+//! |---|---|
+//! | `place.rs` | which files a server's accounts are in |
+//! | `hashes.rs` | the file of NT hashes, which are as good as passwords and have a file of their own |
+//!
 //! Never: shows a hash or a password; leaves a half-written file.
 
-use std::fs::DirBuilder;
+mod hashes;
+mod place;
+
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use postern_config::{AccountError, AccountFile, AccountSource, UpdateError};
-use postern_hosting::{Hosting, ServerName, Severity};
+use postern_hosting::ServerName;
+use postern_sasl::{NtHash, NtHashes};
 use serde::Serialize;
 
 use super::Places;
 use crate::failure::Error;
 use crate::passwords;
 use crate::render::{self, Cell, Side, Table};
+use place::{Files, Missing, Opened, Place, Whose};
 
 /// Adds, changes and removes the accounts that may log in to a server.
 ///
-/// The account file is the one the server's definition names, or the one given with --file. A running
-/// server uses a changed file after: postern reload SERVER.
+/// The account file is the one the server's definition names, or the one given with --file. posternd
+/// watches it: a running server uses a changed file within some 5 seconds.
+///
+/// With --ntlm an account has an NT hash too, in the file that the definition names beside the account
+/// file as nt_hashes. An NT hash IS the password: whoever reads it can log in with it, without guessing.
+/// Only root may read that file, and it belongs in no backup.
 #[derive(Args)]
 pub(crate) struct Account {
     #[command(subcommand)]
@@ -35,17 +45,6 @@ enum Verb {
     List(List),
 }
 
-/// Where accounts are kept: `SERVER ACCOUNT`, or `--file PATH ACCOUNT`.
-#[derive(Args)]
-struct Whose {
-    /// The server, and the account's name; only the latter with --file.
-    #[arg(value_names = ["SERVER", "ACCOUNT"], num_args = 1..=2, required = true)]
-    words: Vec<String>,
-    /// The account file itself, instead of a server's.
-    #[arg(long, value_name = "PATH")]
-    file: Option<PathBuf>,
-}
-
 /// Adds an account. Its password is asked for twice, without echo.
 #[derive(Args)]
 struct Add {
@@ -57,37 +56,42 @@ struct Add {
     /// A group it belongs to, for submit and relay in the definition.
     #[arg(long, value_name = "GROUP")]
     group: Vec<String>,
+    /// Keep an NT hash of the password too, for NTLM. It is as good as the password to whoever reads it.
+    #[arg(long)]
+    ntlm: bool,
     /// Read the password from the first line of standard input.
     #[arg(long)]
     password_stdin: bool,
 }
 
-/// Gives an account another password.
+/// Gives an account another password. If it has an NT hash, that is another then too.
 #[derive(Args)]
 struct Password {
     #[command(flatten)]
     whose: Whose,
+    /// Keep an NT hash of the password too, for NTLM. It is as good as the password to whoever reads it.
+    #[arg(long)]
+    ntlm: bool,
     /// Read the password from the first line of standard input.
     #[arg(long)]
     password_stdin: bool,
 }
 
-/// Removes an account.
+/// Removes an account, and its NT hash.
 #[derive(Args)]
 struct Remove {
     #[command(flatten)]
     whose: Whose,
 }
 
-/// Lists the accounts: names, addresses and groups, never passwords.
+/// Lists the accounts: names, addresses, groups, and who has an NT hash; never passwords or hashes.
 #[derive(Args)]
 struct List {
     /// The server.
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     server: Option<ServerName>,
-    /// The account file itself, instead of a server's.
-    #[arg(long, value_name = "PATH")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// Write JSON, for programs.
     #[arg(long)]
     json: bool,
@@ -108,29 +112,25 @@ impl Add {
     fn run(&self, places: &Places, out: &mut dyn Write) -> Result<(), Error> {
         let (name, file) = self.whose.open(places, Missing::Begin)?;
         well_formed(&name)?;
+        may_have_nt_hash(&file, &name, self.ntlm)?;
         if file.accounts.get(&name).is_some() {
             return Err(file.known_already(&name));
         }
-        let kept = passwords::keep(&passwords::new_password(&name, self.password_stdin)?)?;
-        let mut addresses = self.address.clone();
-        if addresses.is_empty() && name.contains('@') {
-            addresses.push(name.clone());
-        }
-        let addressless = addresses.is_empty();
-        let account = postern_config::Account {
-            name: name.clone(),
-            password: kept.hash,
-            scram: Some(kept.scram),
-            addresses,
-            groups: self.group.clone(),
-        };
+        let password = passwords::new_password(&name, self.password_stdin)?;
+        let account = self.account(&name, passwords::keep(&password)?);
+        let addressless = account.addresses.is_empty();
         // Looked at again: somebody may have added it while the password was typed.
-        let added = file.update(|accounts| {
-            accounts
-                .get(&name)
-                .is_none()
-                .then(|| accounts.set(account))
-                .is_some()
+        let added = file.update(|accounts, hashes| {
+            if accounts.get(&name).is_some() {
+                return Ok(false);
+            }
+            // One that was left behind would go on letting its password in.
+            hashes.remove(&name);
+            if self.ntlm {
+                set_nt_hash(hashes, &name, &password)?;
+            }
+            accounts.set(account);
+            Ok(true)
         })?;
         if !added {
             return Err(file.known_already(&name));
@@ -142,7 +142,24 @@ impl Add {
                 "note: it has no address and cannot send while sender_must_match is on; see --address"
             )?;
         }
-        file.tell_reload(out)
+        if self.ntlm {
+            warn_of_nt_hash(&file, out)?;
+        }
+        file.tell_when(out)
+    }
+
+    fn account(&self, name: &str, kept: passwords::Kept) -> postern_config::Account {
+        let mut addresses = self.address.clone();
+        if addresses.is_empty() && name.contains('@') {
+            addresses.push(name.to_owned());
+        }
+        postern_config::Account {
+            name: name.to_owned(),
+            password: kept.hash,
+            scram: Some(kept.scram),
+            addresses,
+            groups: self.group.clone(),
+        }
     }
 }
 
@@ -152,38 +169,85 @@ impl Password {
         if file.accounts.get(&name).is_none() {
             return Err(file.no_such(&name));
         }
-        let kept = passwords::keep(&passwords::new_password(&name, self.password_stdin)?)?;
-        let changed = file.update(|accounts| {
-            let account = accounts.get(&name).cloned();
-            account
-                .map(|account| {
-                    accounts.set(postern_config::Account {
-                        password: kept.hash,
-                        scram: Some(kept.scram),
-                        ..account
-                    })
-                })
-                .is_some()
+        may_have_nt_hash(&file, &name, self.ntlm)?;
+        let password = passwords::new_password(&name, self.password_stdin)?;
+        let kept = passwords::keep(&password)?;
+        let changed = file.update(|accounts, hashes| {
+            let Some(account) = accounts.get(&name).cloned() else {
+                return Ok(None);
+            };
+            // An NT hash of the former password would go on letting it in.
+            let had_one = hashes.get(&name).is_some();
+            if had_one || self.ntlm {
+                set_nt_hash(hashes, &account.name, &password)?;
+            }
+            accounts.set(postern_config::Account {
+                password: kept.hash,
+                scram: Some(kept.scram),
+                ..account
+            });
+            Ok(Some(had_one))
         })?;
-        if !changed {
+        let Some(had_one) = changed else {
             return Err(file.no_such(&name));
-        }
+        };
         writeln!(out, "{name} has a new password in {}", file.path.display())?;
-        file.tell_reload(out)
+        if had_one {
+            let path = file.hash_file()?.path().display();
+            writeln!(out, "its NT hash in {path} is another too")?;
+        } else if self.ntlm {
+            warn_of_nt_hash(&file, out)?;
+        }
+        file.tell_when(out)
     }
 }
 
 impl Remove {
     fn run(&self, places: &Places, out: &mut dyn Write) -> Result<(), Error> {
         let (name, file) = self.whose.open(places, Missing::Refuse)?;
-        if file.accounts.get(&name).is_none()
-            || file.update(|accounts| accounts.remove(&name))?.is_none()
-        {
-            return Err(file.no_such(&name));
+        let (account, hash) = file.update(|accounts, hashes| {
+            // A hash without an account would still let somebody in.
+            let removed = (accounts.remove(&name), hashes.remove(&name));
+            match removed {
+                (None, None) => Err(file.no_such(&name)),
+                (account, hash) => Ok((account.is_some(), hash.is_some())),
+            }
+        })?;
+        if account {
+            writeln!(out, "{name} removed from {}", file.path.display())?;
         }
-        writeln!(out, "{name} removed from {}", file.path.display())?;
-        file.tell_reload(out)
+        if hash {
+            let path = file.hash_file()?.path().display();
+            writeln!(out, "its NT hash removed from {path}")?;
+        }
+        file.tell_when(out)
     }
+}
+
+/// Whether an NT hash can be kept, where one is asked for: before a password is typed.
+fn may_have_nt_hash(file: &Opened, name: &str, asked: bool) -> Result<(), Error> {
+    if !asked {
+        return Ok(());
+    }
+    file.hash_file()?.read()?;
+    set_nt_hash(&mut NtHashes::default(), name, "")
+}
+
+fn set_nt_hash(hashes: &mut NtHashes, name: &str, password: &str) -> Result<(), Error> {
+    let set = hashes.set(name, NtHash::of(password));
+    set.map(drop).map_err(|why| Error::Usage {
+        what: format!("{} can have no NT hash: {why}", render::printable(name)),
+        remedy: "use another name, or leave --ntlm out".to_owned(),
+    })
+}
+
+fn warn_of_nt_hash(file: &Opened, out: &mut dyn Write) -> Result<(), Error> {
+    let path = file.hash_file()?.path().display();
+    Ok(writeln!(
+        out,
+        "its NT hash is in {path}\n\
+         warning: an NT hash is as good as the password to whoever reads it; keep that file out of backups"
+    )?)
 }
 
 /// What `--json` writes of an account.
@@ -192,19 +256,19 @@ struct Shown<'a> {
     name: &'a str,
     addresses: &'a [String],
     groups: &'a [String],
+    nt_hash: bool,
 }
 
 impl List {
     fn run(&self, places: &Places, out: &mut dyn Write) -> Result<(), Error> {
-        let file = match (&self.file, &self.server) {
-            (Some(path), _) => Opened::read(path.clone(), None, Missing::Refuse)?,
-            (None, Some(server)) => Opened::read(
-                of_server(server, places)?,
-                Some(server.clone()),
-                Missing::Refuse,
-            )?,
+        let place = match (self.files.named(), &self.server) {
+            (Some(place), _) => place,
+            (None, Some(server)) => Place::of_server(server, places)?,
             (None, None) => return Err(Error::Failed("neither a server nor a file".to_owned())),
         };
+        let file = Opened::read(place, Missing::Refuse)?;
+        let hashes = file.hashes.as_ref().map(|file| file.read()).transpose()?;
+        let has_hash = |name: &str| hashes.as_ref().is_some_and(|all| all.get(name).is_some());
         let shown: Vec<Shown<'_>> = file
             .accounts
             .iter()
@@ -212,6 +276,7 @@ impl List {
                 name: &account.name,
                 addresses: &account.addresses,
                 groups: &account.groups,
+                nt_hash: has_hash(&account.name),
             })
             .collect();
         if self.json {
@@ -221,192 +286,26 @@ impl List {
             writeln!(out, "no accounts in {}", file.path.display())?;
             return Ok(());
         }
-        let mut table = Table::new(&[
+        let mut columns = vec![
             ("ACCOUNT", Side::Left),
             ("ADDRESSES", Side::Left),
             ("GROUPS", Side::Left),
-        ]);
+        ];
+        // Only where there could be one.
+        columns.extend(hashes.as_ref().map(|_| ("NT HASH", Side::Left)));
+        let mut table = Table::new(&columns);
         for one in shown {
-            table.row(vec![
+            let mut row = vec![
                 Cell::new(one.name),
                 Cell::new(one.addresses.join(", ")),
                 Cell::new(one.groups.join(", ")),
-            ]);
+            ];
+            let hash = if one.nt_hash { "yes" } else { "no" };
+            row.extend(hashes.as_ref().map(|_| Cell::new(hash)));
+            table.row(row);
         }
         table.write(out, render::colours(&io::stdout()))?;
         Ok(())
-    }
-}
-
-/// What to do where the account file is not there yet.
-#[derive(PartialEq)]
-enum Missing {
-    Begin,
-    Refuse,
-}
-
-/// An account file that was read, and whose it is.
-struct Opened {
-    path: PathBuf,
-    server: Option<ServerName>,
-    accounts: AccountFile,
-}
-
-impl Whose {
-    fn open(&self, places: &Places, missing: Missing) -> Result<(String, Opened), Error> {
-        let usage = |what: &str, remedy: &str| Error::Usage {
-            what: what.to_owned(),
-            remedy: remedy.to_owned(),
-        };
-        match (&self.file, self.words.as_slice()) {
-            (Some(path), [account]) => {
-                Ok((account.clone(), Opened::read(path.clone(), None, missing)?))
-            }
-            (Some(_), _) => Err(usage(
-                "with --file only the account's name is given",
-                "leave the server out",
-            )),
-            (None, [server, account]) => {
-                let server: ServerName = server.parse().map_err(|why| Error::Usage {
-                    what: format!("{server} is no server's name: {why}"),
-                    remedy: String::new(),
-                })?;
-                let path = of_server(&server, places)?;
-                Ok((account.clone(), Opened::read(path, Some(server), missing)?))
-            }
-            (None, _) => Err(usage(
-                "the server or the account's name is missing",
-                "give both, or the account file with --file",
-            )),
-        }
-    }
-}
-
-impl Opened {
-    /// Reads the file; one with errors is not worked on, since writing it anew would lose what was not understood.
-    fn read(path: PathBuf, server: Option<ServerName>, missing: Missing) -> Result<Opened, Error> {
-        let accounts = match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                let (accounts, findings) = AccountFile::parse(&text, &path);
-                if findings
-                    .iter()
-                    .any(|finding| finding.severity == Severity::Error)
-                {
-                    return Err(Error::Broken { path, findings });
-                }
-                accounts
-            }
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound && missing == Missing::Begin => {
-                AccountFile::default()
-            }
-            Err(source) => return Err(Error::Read { path, source }),
-        };
-        Ok(Opened {
-            path,
-            server,
-            accounts,
-        })
-    }
-
-    /// Changes the file while nobody else does; its folder is made if it is the first.
-    fn update<T>(&self, change: impl FnOnce(&mut AccountFile) -> T) -> Result<T, Error> {
-        let folder = self
-            .path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder.filter(|folder| !folder.exists()) {
-            let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
-            made.map_err(|source| Error::Write {
-                path: folder.to_owned(),
-                source,
-            })?;
-        }
-        AccountFile::update(&self.path, change).map_err(|trouble| match trouble {
-            UpdateError::Broken { findings } => Error::Broken {
-                path: self.path.clone(),
-                findings,
-            },
-            UpdateError::File(AccountError::Write { path, source, .. }) => {
-                Error::Write { path, source }
-            }
-        })
-    }
-
-    fn known_already(&self, name: &str) -> Error {
-        self.refused(format!(
-            "there is an account {name} already; postern account password changes its password"
-        ))
-    }
-
-    fn refused(&self, reason: String) -> Error {
-        Error::Refused {
-            subject: self.path.display().to_string(),
-            reason,
-            findings: Vec::new(),
-        }
-    }
-
-    fn no_such(&self, name: &str) -> Error {
-        self.refused(format!(
-            "there is no account {name}; postern account list shows those there are"
-        ))
-    }
-
-    fn tell_reload(&self, out: &mut dyn Write) -> Result<(), Error> {
-        match &self.server {
-            Some(server) => Ok(writeln!(
-                out,
-                "a running server uses it after: postern reload {server}"
-            )?),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The account file that a server's definition names.
-fn of_server(server: &ServerName, places: &Places) -> Result<PathBuf, Error> {
-    let path = places.servers().join(format!("{server}.toml"));
-    let text = std::fs::read_to_string(&path).map_err(|source| Error::Read {
-        path: path.clone(),
-        source,
-    })?;
-    let (definition, findings) = postern_config::load(&text, &path);
-    let Some(definition) = definition else {
-        return Err(Error::Broken { path, findings });
-    };
-    let mut files = definition
-        .authentication
-        .accounts
-        .iter()
-        .filter_map(|source| match source {
-            AccountSource::File { path, .. } => Some(path),
-            _ => None,
-        });
-    match (files.next(), files.next()) {
-        (Some(one), None) => Ok(tidy(Hosting::locate(&path, one))),
-        (None, _) => Err(none_named(&path, server)),
-        (Some(_), Some(_)) => Err(Error::Usage {
-            what: format!("{} names several account files", path.display()),
-            remedy: "say which with --file PATH".to_owned(),
-        }),
-    }
-}
-
-/// The path without `..` in it, as far as its folder is there.
-fn tidy(path: PathBuf) -> PathBuf {
-    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
-    match (folder, path.file_name()) {
-        (Some(folder), Some(name)) => folder.join(name),
-        _ => path,
-    }
-}
-
-fn none_named(path: &Path, server: &ServerName) -> Error {
-    Error::Usage {
-        what: format!("{} names no account file", path.display()),
-        remedy: format!(
-            "write accounts = [{{ file = \"../accounts/{server}.toml\" }}] below [access.authentication]"
-        ),
     }
 }
 
