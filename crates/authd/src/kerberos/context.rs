@@ -190,12 +190,14 @@ fn no(error: Error) -> No {
     }
 }
 
-/// Errors of the system (errno), of the file of replays, and of the keytab's file; krb5.h has the numbers.
+/// Errors of the system, of the file of replays, and of the keytab's file; krb5.h has the numbers.
 fn of_this_host(minor: u32) -> bool {
     const REPLAY: i32 = -1_765_328_221;
-    let minor = minor.cast_signed();
-    match minor {
-        REPLAY => false,
+    // What the library also says to a token it cannot read.
+    const EINVAL: i32 = 22;
+    const ERANGE: i32 = 34;
+    match minor.cast_signed() {
+        REPLAY | EINVAL | ERANGE => false,
         1..=4_095 => true,
         -1_765_328_225..=-1_765_328_212 => true,
         -1_765_328_200..=-1_765_328_199 => true,
@@ -278,6 +280,7 @@ mod tests {
         assert!(!of_this_host((-1_765_328_221_i32).cast_unsigned()));
         assert!(!of_this_host((-1_765_328_347_i32).cast_unsigned()));
         assert!(!of_this_host(0));
+        assert!(!of_this_host(22));
         assert!(of_this_host(28));
         assert!(of_this_host((-1_765_328_214_i32).cast_unsigned()));
     }
