@@ -4,17 +4,27 @@
 //! corp.postern.test, CORP   postern   searches
 //!   alice     alice.smith@corp.postern.test, and info@corp.postern.test by proxyAddresses
 //!   bob       bob@corp.postern.test
+//!   jörg      a name, a password and a group (Süd-Vertrieb) beyond ASCII
 //!   mallory   disabled             frank   must change the password first
+//!   erin      expired              heidi   may log in at no hour
+//!   mailer    is smtp/ and HTTP/post.corp.postern.test; its keytab has smtp/ alone
 //!   sales ∋ alice · staff ∋ sales · interns ∋ bob
 //! ```
 //! Making a domain takes 20 s; it is made once, kept in the target folder (`peers/samba-N`), and each test runs a copy.
+//!
+//! winbind is asked by libwbclient at `/run/samba/winbindd`, which is compiled in. A test that wants this domain's own
+//! goes into a mount namespace in which `/run/samba` is its own ([`Samba::with_winbind`]): what it starts afterwards is
+//! there too, and neither the host's winbind nor another test's is ever asked.
 
 use crate::{Failure, program, wait};
 use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -28,7 +38,7 @@ pub struct Samba {
 }
 
 /// To be raised when what is made below changes: the domains kept are found by it.
-const EDITION: u32 = 1;
+const EDITION: u32 = 2;
 
 /// The folders of a controller that its settings name.
 const FOLDERS: [(&str, &str); 7] = [
@@ -63,7 +73,20 @@ proxyAddresses: SMTP:alice.smith@corp.postern.test
 proxyAddresses: smtp:info@corp.postern.test
 proxyAddresses: X500:/o=Corp/cn=alice@corp.postern.test
 """)
-for group, member in [("sales", "alice"), ("staff", "sales"), ("interns", "bob")]:
+db.newuser("jörg", "Grüße.Jörg7")
+db.newuser("erin", "Expired.Erin6")
+db.newuser("heidi", "Hours.Heidi8")
+db.newuser("mailer", "Mailer.Svc9-long-and-never-typed")
+for name, change in [
+    ("erin", "replace: accountExpires\naccountExpires: 116444736000000001"),
+    ("heidi", "replace: logonHours\nlogonHours:: AAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+    ("mailer", "replace: servicePrincipalName\n"
+        "servicePrincipalName: smtp/post.corp.postern.test\n"
+        "servicePrincipalName: HTTP/post.corp.postern.test\n"
+        "-\nreplace: msDS-SupportedEncryptionTypes\nmsDS-SupportedEncryptionTypes: 24"),
+]:
+    db.modify_ldif(f"dn: CN={name},CN=Users,{db.domain_dn()}\nchangetype: modify\n{change}\n")
+for group, member in [("sales", "alice"), ("staff", "sales"), ("interns", "bob"), ("Süd-Vertrieb", "jörg")]:
     db.newgroup(group)
     db.add_remove_group_members(group, [member])
 "#;
@@ -81,10 +104,45 @@ impl Samba {
     pub const MALLORY: (&str, &str) = ("mallory", "Mallory.M3");
     /// One whose password must be changed.
     pub const FRANK: (&str, &str) = ("frank", "Frank.Old4");
+    /// One that has expired.
+    pub const ERIN: (&str, &str) = ("erin", "Expired.Erin6");
+    /// One that may log in at no hour of the week.
+    pub const HEIDI: (&str, &str) = ("heidi", "Hours.Heidi8");
+    /// One beyond ASCII.
+    pub const JÖRG: (&str, &str) = ("jörg", "Grüße.Jörg7");
+    /// Its Kerberos realm.
+    pub const REALM: &str = "CORP.POSTERN.TEST";
+    /// The host whose services `smtp` and `HTTP` its Kerberos knows.
+    pub const HOST: &str = "post.corp.postern.test";
 
-    /// Starts a controller in `folder` (made here). Must run as root: AD's ports are low ones. Its certificate, for its
-    /// address, is its own authority.
+    /// Starts a controller in `folder` (made here), which serves LDAP. Must run as root: AD's ports are low ones. Its
+    /// certificate, for its address, is its own authority.
     pub fn start(folder: &Path) -> Result<Samba, Failure> {
+        Samba::serving("ldap", folder)
+    }
+
+    /// The same with Kerberos and winbind. The calling thread goes into a mount namespace for good, and takes along what
+    /// it starts from here on, threads and processes.
+    pub fn with_winbind(folder: &Path) -> Result<Samba, Failure> {
+        own_winbind()?;
+        let peer = Samba::serving("rpc, ldap, cldap, kdc, winbindd", folder)?;
+        wait::until_true("winbind to answer", Duration::from_secs(60), || {
+            program::run("wbinfo", ["--ping"], b"").is_ok_and(|output| output.status.success())
+        })
+        .map_err(|error| format!("{error}\n{}", peer.log()))?;
+        // As on any host: its group may ask about proofs. Samba itself leaves that to the administrator.
+        program::succeed(program::run(
+            "chgrp",
+            [
+                "winbindd_priv".as_ref(),
+                folder.join("state/winbindd_privileged").as_os_str(),
+            ],
+            b"",
+        )?)?;
+        Ok(peer)
+    }
+
+    fn serving(services: &str, folder: &Path) -> Result<Samba, Failure> {
         program::need_root("AD's ports are below 1024")?;
         let binary = program::find("samba")?;
         copy(&kept()?, folder)?;
@@ -93,13 +151,17 @@ impl Samba {
         fs::write(folder.join("ca.pem"), pair.cert.pem())?;
         crate::stage::private(&folder.join("key.pem"), &pair.signing_key.serialize_pem())?;
         let conf = folder.join("smb.conf");
-        fs::write(&conf, configuration(folder, address))?;
+        fs::write(&conf, configuration(services, folder, address))?;
+        fs::write(folder.join("krb5.conf"), kerberos(address))?;
+        // What runs under a uid of its own reads the settings.
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         let log = File::create(folder.join("start.log"))?;
         let mut command = Command::new(binary);
         command.args(["-F", "-M", "single", "--no-process-group", "-s"]);
         command.arg(conf);
         // It ends when its standard input does, so with this process in any case.
         let child = command
+            .env("KRB5_CONFIG", folder.join("krb5.conf"))
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -119,6 +181,44 @@ impl Samba {
         self.folder.join("ca.pem")
     }
 
+    /// The key of the service `smtp` on [`Samba::HOST`].
+    pub fn keytab(&self) -> PathBuf {
+        self.folder.join("smtp.keytab")
+    }
+
+    /// The Kerberos settings of a client: this controller alone, and no DNS.
+    pub fn krb5(&self) -> PathBuf {
+        self.folder.join("krb5.conf")
+    }
+
+    /// Kerberos' ticket for an account, in a file of its own: a client's `KRB5CCNAME`.
+    pub fn ticket(&self, (name, password): (&str, &str)) -> Result<PathBuf, Failure> {
+        let cache = self.folder.join(format!("ticket-{name}"));
+        let mut command = Command::new(program::find("kinit")?);
+        command
+            .arg(format!("{name}@{}", Samba::REALM))
+            .env("KRB5_CONFIG", self.krb5())
+            .env("KRB5CCNAME", &cache);
+        let password = format!("{password}\n");
+        program::succeed(program::run_command(command, password.as_bytes())?)?;
+        Ok(cache)
+    }
+
+    /// Stops winbind in its tracks: what asks it hears nothing.
+    pub fn freeze_winbind(&self) -> Result<(), Failure> {
+        self.winbind(Signal::SIGSTOP)
+    }
+
+    /// Has it go on.
+    pub fn wake_winbind(&self) -> Result<(), Failure> {
+        self.winbind(Signal::SIGCONT)
+    }
+
+    fn winbind(&self, signal: Signal) -> Result<(), Failure> {
+        let text = fs::read_to_string(self.folder.join("run/winbindd.pid"))?;
+        Ok(kill(Pid::from_raw(text.trim().parse()?), signal)?)
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         ["start.log", "log/log.samba"]
@@ -129,6 +229,7 @@ impl Samba {
 
 impl Drop for Samba {
     fn drop(&mut self) {
+        let _ = self.wake_winbind();
         if let Ok(pid) = i32::try_from(self.child.id()) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
@@ -191,11 +292,34 @@ fn make(folder: &Path) -> Result<(), Failure> {
     let conf = folder.join("smb.conf");
     fs::write(
         &conf,
-        configuration(folder, IpAddr::from(Ipv4Addr::LOCALHOST)),
+        configuration("ldap", folder, IpAddr::from(Ipv4Addr::LOCALHOST)),
     )?;
     let mut fill = Command::new("/usr/bin/python3");
-    fill.args(["-c", ACCOUNTS]).arg(conf);
+    fill.args(["-c", ACCOUNTS]).arg(&conf);
     program::succeed(program::run_command(fill, b"")?)?;
+    let mut export = Command::new(program::find("samba-tool")?);
+    export.args(["domain", "exportkeytab", "-s"]).arg(&conf);
+    export
+        .arg(format!("--principal=smtp/{}", Samba::HOST))
+        .arg(folder.join("smtp.keytab"));
+    program::succeed(program::run_command(export, b"")?)?;
+    Ok(())
+}
+
+/// Takes the calling thread into a mount namespace in which `/run/samba` is empty and its own.
+fn own_winbind() -> Result<(), Failure> {
+    let place = Path::new("/run/samba");
+    fs::create_dir_all(place)?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(
+        Some("tmpfs"),
+        place,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=755"),
+    )?;
     Ok(())
 }
 
@@ -224,7 +348,28 @@ fn free_address() -> Result<IpAddr, Failure> {
     Err("no loopback address has port 389 free".into())
 }
 
-fn configuration(folder: &Path, address: IpAddr) -> String {
+/// A client's Kerberos: one controller, asked by TCP, and nothing looked up.
+fn kerberos(address: IpAddr) -> String {
+    let realm = Samba::REALM;
+    format!(
+        "[libdefaults]
+  default_realm = {realm}
+  dns_lookup_realm = false
+  dns_lookup_kdc = false
+  dns_canonicalize_hostname = false
+  rdns = false
+  udp_preference_limit = 1
+[realms]
+  {realm} = {{
+    kdc = {address}
+  }}
+[domain_realm]
+  .corp.postern.test = {realm}
+"
+    )
+}
+
+fn configuration(services: &str, folder: &Path, address: IpAddr) -> String {
     let folders: String = FOLDERS
         .iter()
         .map(|(name, below)| format!("  {name} = {}\n", folder.join(below).display()))
@@ -236,7 +381,7 @@ fn configuration(folder: &Path, address: IpAddr) -> String {
   realm = CORP.POSTERN.TEST
   workgroup = CORP
   server role = active directory domain controller
-  server services = ldap
+  server services = {services}
   interfaces = {address}/8
   bind interfaces only = yes
 {folders}  log file = {folder}/log/log.samba

@@ -1,0 +1,190 @@
+//! Windows authentication against a real domain: Samba's controller with Kerberos and winbind, and real clients.
+
+#[path = "windows/authd.rs"]
+mod authd;
+
+use authd::{Authd, End, terms};
+use postern_control::auth::{Account, Blob, Terms};
+use postern_sasl::Mechanism;
+use postern_tests::peers::Samba;
+use postern_tests::{Outcome, program};
+use std::time::{Duration, Instant};
+
+/// As posternd starts it: neither root nor in any group but winbind's.
+const UNPRIVILEGED: [&str; 4] = [
+    "setpriv",
+    "--reuid=nobody",
+    "--regid=winbindd_priv",
+    "--clear-groups",
+];
+
+fn is_alice(account: &Account, proof: &str) {
+    assert_eq!(account.name, "alice");
+    assert_eq!(account.domain.as_deref(), Some("CORP"));
+    assert_eq!(account.proof, proof);
+    // A group in a group counts.
+    for group in ["sales", "staff", "Domain Users"] {
+        assert!(
+            account.groups.iter().any(|known| known == group),
+            "{account:?}"
+        );
+    }
+}
+
+#[test]
+fn winbind_knows_who_they_are() -> Outcome {
+    program::need_root("AD's ports are below 1024")?;
+    let folder = tempfile::tempdir()?;
+    let samba = Samba::with_winbind(&folder.path().join("samba"))?;
+    let authd = Authd::start("winbind", folder.path(), &UNPRIVILEGED)?;
+    let right = Samba::ALICE.1;
+    for name in [
+        "alice",
+        r"CORP\alice",
+        r"corp\ALICE",
+        r"corp.postern.test\alice",
+        "alice@corp.postern.test",
+        "alice@CORP.POSTERN.TEST",
+    ] {
+        is_alice(&authd.password((name, right), &[])?.account()?, "password");
+        is_alice(&authd.find(name, &[])?.account()?, "");
+        for mechanism in [Mechanism::Ntlm, Mechanism::GssSpnego] {
+            let end = authd.ntlm(mechanism, (name, right), &terms(), |_| ())?;
+            is_alice(&end.account()?, "NTLM");
+        }
+    }
+    let jörg = authd.password(Samba::JÖRG, &["CORP"])?.account()?;
+    assert_eq!(jörg.name, "jörg");
+    assert!(jörg.groups.contains(&"Süd-Vertrieb".to_owned()), "{jörg:?}");
+    authd
+        .ntlm(Mechanism::Ntlm, Samba::JÖRG, &terms(), |_| ())?
+        .account()?;
+    refusals(&authd)?;
+    bindings(&authd)?;
+    drop(samba);
+    for end in [
+        authd.password(Samba::ALICE, &[])?,
+        authd.ntlm(Mechanism::Ntlm, Samba::ALICE, &terms(), |_| ())?,
+        authd.find("carol", &[])?,
+    ] {
+        assert!(
+            matches!(&end, End::Unavailable(why) if why.contains("winbind")),
+            "{end:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Who is not let in, why, and whether it counts as a guess.
+fn refusals(authd: &Authd) -> Outcome {
+    let right = Samba::ALICE.1;
+    let long = "x".repeat(300);
+    for ((name, password), why, guess) in [
+        (("alice", "Wrong.land1"), "NT_STATUS_WRONG_PASSWORD", true),
+        (("mallory", "Wrong.land1"), "NT_STATUS_WRONG_PASSWORD", true),
+        (("nobody", right), "NT_STATUS_NO_SUCH_USER", true),
+        ((r"NOWHERE\alice", right), "NT_STATUS_NO_SUCH_USER", true),
+        (
+            ("nobody@corp.postern.test", right),
+            "NT_STATUS_NO_SUCH_USER",
+            true,
+        ),
+        (Samba::MALLORY, "NT_STATUS_ACCOUNT_DISABLED", false),
+        (Samba::FRANK, "NT_STATUS_PASSWORD_MUST_CHANGE", false),
+        (Samba::ERIN, "NT_STATUS_ACCOUNT_EXPIRED", false),
+        (Samba::HEIDI, "NT_STATUS_INVALID_LOGON_HOURS", false),
+        (("alice\nNT-Domain: CORP", right), "name", true),
+        (("alice\n.\n", right), "name", true),
+        ((r"CORP\CORP\alice", right), "name", true),
+    ] {
+        let wanted = |end: &End| matches!(end, End::Refused(heard, counts) if heard.contains(why) && *counts == guess);
+        let end = authd.password((name, password), &[])?;
+        assert!(wanted(&end), "{name:?}: {end:?}");
+        let end = authd.ntlm(Mechanism::Ntlm, (name, password), &terms(), |_| ())?;
+        assert!(wanted(&end), "{name:?}: {end:?}");
+    }
+    let end = authd.password((&long, right), &[])?;
+    assert!(matches!(end, End::Refused(..)), "{end:?}");
+    // A group is no account; nor is a domain that is not taken.
+    for name in ["sales", "nobody", "*", "-h", "--help"] {
+        let end = authd.find(name, &[])?;
+        assert!(matches!(end, End::Refused(_, false)), "{name}: {end:?}");
+    }
+    for domains in [&["EAST"][..], &["EAST", "WEST"]] {
+        let end = authd.password((r"CORP\alice", right), domains)?;
+        assert!(
+            matches!(&end, End::Refused(why, false) if why.contains("not among")),
+            "{end:?}"
+        );
+    }
+    for domains in [&["*"][..], &["EAST", "corp"], &["CORP.postern.test"]] {
+        is_alice(
+            &authd.password((r"CORP\alice", right), domains)?.account()?,
+            "password",
+        );
+    }
+    Ok(())
+}
+
+/// winbind says yes to the proof in each of these: the rest is ours to check.
+fn bindings(authd: &Authd) -> Outcome {
+    let bound = Terms {
+        end_points: vec![Blob(vec![7; 32])],
+        ..terms()
+    };
+    let required = Terms {
+        binding_required: true,
+        ..bound.clone()
+    };
+    let end = authd.ntlm(Mechanism::Ntlm, Samba::ALICE, &required, |_| ())?;
+    assert!(end.account()?.bound);
+    let own = |message: &mut Vec<u8>| {
+        // A bit of the flags, which only the integrity code protects.
+        message[60] ^= 0x10;
+    };
+    let end = authd.ntlm(Mechanism::Ntlm, Samba::ALICE, &bound, own)?;
+    assert!(matches!(end, End::Refused(..)), "{end:?}");
+    let end = authd.ntlm(Mechanism::Ntlm, Samba::ALICE, &bound, |message| {
+        message.truncate(message.len() - 1);
+    })?;
+    assert!(matches!(end, End::Refused(..)), "{end:?}");
+    Ok(())
+}
+
+#[test]
+fn winbind_that_hangs_or_may_not_be_asked_is_later() -> Outcome {
+    program::need_root("AD's ports are below 1024")?;
+    let folder = tempfile::tempdir()?;
+    let samba = Samba::with_winbind(&folder.path().join("samba"))?;
+    let outsider = [
+        "setpriv",
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+    ];
+    let authd = Authd::start("winbind", folder.path(), &outsider)?;
+    let end = authd.password(Samba::ALICE, &[])?;
+    assert!(
+        matches!(&end, End::Unavailable(why) if why.contains("winbindd_priv")),
+        "{end:?}"
+    );
+    let authd = Authd::start("winbind", folder.path(), &UNPRIVILEGED)?;
+    let login = || authd.ntlm(Mechanism::Ntlm, Samba::ALICE, &terms(), |_| ());
+    is_alice(&login()?.account()?, "NTLM");
+    samba.freeze_winbind()?;
+    let begun = Instant::now();
+    let end = login()?;
+    assert!(
+        matches!(&end, End::Unavailable(why) if why.contains("did not answer")),
+        "{end:?}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(15));
+    // The next ones are not kept waiting.
+    let begun = Instant::now();
+    let end = login()?;
+    assert!(matches!(end, End::Unavailable(_)), "{end:?}");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    samba.wake_winbind()?;
+    let back = || login().is_ok_and(|end| matches!(end, End::Account(_)));
+    postern_tests::wait::until_true("winbind to be asked again", Duration::from_secs(20), back)
+}
