@@ -7,6 +7,7 @@ mod certificates;
 mod commands;
 mod connect;
 mod failure;
+mod keytab;
 mod loaded;
 mod passwords;
 mod render;

@@ -486,6 +486,60 @@ fn the_files_of_a_directory_are_looked_into() {
 }
 
 #[test]
+fn the_files_of_ntlm_and_kerberos_are_looked_into() {
+    const HASH: &str = "8846f7eaee8fb117ad06bdd830b7586c";
+    let etc = Etc::new();
+    let (certificate, key) = pair(2020, 2090);
+    secret(&etc, "servers/cert.pem", &certificate);
+    secret(&etc, "servers/key.pem", &key);
+    let keytab = include_bytes!("keytabs/ktutil.keytab");
+    for (name, bytes, mode) in [
+        ("open.keytab", &keytab[..], 0o640),
+        ("cut.keytab", &keytab[..100], 0o600),
+        ("good.keytab", keytab, 0o600),
+    ] {
+        let path = etc.write(&format!("servers/{name}"), "");
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let accounts =
+        "[accounts.alice]\npassword = \"$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g\"\n";
+    secret(&etc, "servers/a.toml", accounts);
+    etc.write(
+        "servers/open.nt",
+        &format!("alice:{HASH}\nmallory:{HASH}\n"),
+    );
+    secret(&etc, "servers/bad.nt", &format!("alice:{HASH}0\n"));
+    secret(&etc, "servers/good.nt", &format!("alice:{HASH}\n"));
+    let check = |fqdn: &str, sources: &str| {
+        let login = format!("anonymous = true\nntlm = true\naccounts = [\n{sources}]");
+        let text = with_tls("cert.pem", "key.pem")
+            .replace("mx1.example.com", fqdn)
+            .replace("anonymous = true", &login);
+        etc.write("servers/mx1.toml", &text);
+        let run = etc.postern(&["check", "mx1"]);
+        assert!(!run.out.contains("8846"), "{}", run.out);
+        (run.code, etc.anonymous(&run.out))
+    };
+    let (code, out) = check(
+        "mx1.example.com",
+        "    { file = \"a.toml\", nt_hashes = \"open.nt\" },\n\
+         \x20   { file = \"a.toml\", nt_hashes = \"bad.nt\" },\n\
+         \x20   { file = \"a.toml\", nt_hashes = \"nowhere.nt\" },\n\
+         \x20   { gssapi = \"open.keytab\" },\n\
+         \x20   { gssapi = \"cut.keytab\" },\n\
+         \x20   { gssapi = \"nowhere.keytab\" },\n",
+    );
+    assert_eq!(code, 1);
+    golden("check-integrated.txt", &out);
+    let (code, out) = check(
+        "mx1.corp.example",
+        "    { file = \"a.toml\", nt_hashes = \"good.nt\" },\n    { gssapi = \"good.keytab\" },\n",
+    );
+    assert!(code == 0 && !out.contains("good."), "{out}");
+}
+
+#[test]
 fn a_gateway_or_bridge_in_the_relay_list_is_warned_of() {
     const NETWORK: &str = "mount -t sysfs sysfs /sys && ip link add docker0 type bridge \
         && ip addr add 172.30.0.1/16 dev docker0 && ip link add v0 type veth peer name v1 \

@@ -2,6 +2,8 @@
 //!
 //! Never: an error for a file that only root may read; posternd opens it as root.
 
+mod integrated;
+
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -197,16 +199,22 @@ impl Files<'_> {
         let sources = &definition.authentication.accounts;
         for source in sources {
             match source {
-                AccountSource::File { path, .. } => {
+                AccountSource::File { path, nt_hashes } => {
                     let (file, more) = self.check_accounts(path);
                     findings.extend(more);
+                    if let Some(hashes) = nt_hashes {
+                        findings.extend(self.check_nt_hashes(definition, hashes, file.as_ref()));
+                    }
                     let needed = file.as_ref().filter(|_| definition.needs_scram_keys());
                     findings.extend(needed.and_then(|file| self.without_keys(path, file)));
                     files.extend(file);
                 }
                 AccountSource::Ldap(settings) => findings.extend(self.check_directory(settings)),
-                AccountSource::Windows { .. } => {}
-                AccountSource::Gssapi { .. } | AccountSource::Dovecot { .. } => {}
+                AccountSource::Windows { .. } => findings.extend(self.check_winbind()),
+                AccountSource::Gssapi { keytab, .. } => {
+                    findings.extend(self.check_keytab(definition, keytab));
+                }
+                AccountSource::Dovecot { .. } => {}
             }
         }
         // With a source that cannot be read, nobody is known not to be there.
