@@ -583,7 +583,7 @@ fn the_examples_that_are_shipped_have_no_errors() {
         postern_hosting::Hosting::from_toml(&text, &path).unwrap();
         count += 1;
     }
-    assert_eq!(count, 3);
+    assert_eq!(count, 4);
     let path = folder.join("postern.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(

@@ -203,6 +203,16 @@ impl<'t> Reader<'t> {
         self.find(Severity::Warning, span.into(), what.into(), remedy.into());
     }
 
+    /// Neither wrong nor unwise, and worth knowing.
+    pub(crate) fn note_that(
+        &mut self,
+        span: impl Into<Option<Range<usize>>>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.find(Severity::Note, span.into(), what.into(), remedy.into());
+    }
+
     pub(crate) fn misfit(&mut self, span: Range<usize>, misfit: Misfit) {
         self.error(span, misfit.what, misfit.remedy);
     }

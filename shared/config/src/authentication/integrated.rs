@@ -287,6 +287,7 @@ pub(super) fn check(
     ntlm_rules(reader, settings);
     let (mut ntlm, mut kerberos) = (0, 0);
     for (source, place) in settings.accounts.iter().zip(sources) {
+        one_account_for_two(reader, settings, source, place);
         ntlm += usize::from(source.serves_ntlm());
         kerberos += usize::from(source.serves_kerberos());
         if source.serves_kerberos() {
@@ -334,6 +335,29 @@ fn ntlm_rules(reader: &mut Reader<'_>, settings: &Authentication) {
     } else {
         let what = "NTLM outside TLS can be relayed: who is between client and server logs in as the client";
         reader.warn(span, what, remedy);
+    }
+}
+
+/// People of the same name in two domains, where the name alone finds an account or makes an address.
+fn one_account_for_two(
+    reader: &mut Reader<'_>,
+    settings: &Authentication,
+    source: &AccountSource,
+    place: &Range<usize>,
+) {
+    let (kind, names) = match source {
+        AccountSource::Windows { domains } => ("domain", domains),
+        AccountSource::Gssapi { realms, .. } => ("realm", realms),
+        _ => return,
+    };
+    let finds = |source: &AccountSource| {
+        matches!(source, AccountSource::File { .. } | AccountSource::Ldap(_))
+    };
+    let by_name = !settings.default_domain.is_empty() || settings.accounts.iter().any(finds);
+    if by_name && (names.len() > 1 || names.iter().any(|name| name == "*")) {
+        let what = format!("people of the same name in two {kind}s are one account here");
+        let remedy = format!("see to it that there are none, or list one {kind}");
+        reader.note_that(place.clone(), what, remedy);
     }
 }
 
