@@ -140,9 +140,9 @@ impl Backend for Winbind {
         let deadline = self.shared.deadline();
         let host = self.shared.host(deadline)?;
         let (domain, user) = claim(name, domains, &host);
-        plausible(domain, user)?;
+        plausible(domain, user).map_err(elsewhere)?;
         let proof = respond(&host, domain, user, password)?;
-        self.check(&proof, deadline)?;
+        self.check(&proof, deadline).map_err(elsewhere)?;
         let person = self.shared.person((domain, user), domains, deadline)?;
         Ok(account(person, "password"))
     }
@@ -319,7 +319,21 @@ fn plausible(domain: &str, user: &str) -> Result<(), No> {
     let named = !user.is_empty() && !user.contains('\\') && !domain.contains('\\');
     match named && fits(domain) && fits(user) {
         true => Ok(()),
-        false => Err(No::guessed("no account can have this name")),
+        false => Err(No::guessed(
+            "NT_STATUS_NO_SUCH_USER, without asking: no account can have this name",
+        )),
+    }
+}
+
+/// A password for an account that the domain does not know is no guess at one of the domain's: another source may have it.
+fn elsewhere(no: No) -> No {
+    match no {
+        No::Refused { name, why, .. } if why.contains("NT_STATUS_NO_SUCH_USER") => No::Refused {
+            name,
+            why,
+            guess: false,
+        },
+        other => other,
     }
 }
 
