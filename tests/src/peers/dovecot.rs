@@ -33,6 +33,11 @@ impl Dovecot {
     /// Starts Dovecot in `folder` (made here). It knows the users `alice`, `bob` and `mallory` of `example.test`, nobody
     /// else. Must run as root: it delivers under the uid of `mail`.
     pub fn start(folder: &Path) -> Result<Dovecot, Failure> {
+        Dovecot::start_with(folder, "")
+    }
+
+    /// The same with the lines `settings` behind its own.
+    pub fn start_with(folder: &Path, settings: &str) -> Result<Dovecot, Failure> {
         program::need_root("Dovecot delivers under another uid")?;
         let owner = User::from_name("mail")?.ok_or("there is no user `mail`")?;
         for name in ["run", "state", "mail"] {
@@ -44,7 +49,7 @@ impl Dovecot {
         fs::write(folder.join("users"), users())?;
         fs::write(
             folder.join("dovecot.conf"),
-            configuration(folder, lmtp, &owner),
+            configuration(folder, lmtp, &owner) + settings,
         )?;
         let child = spawn(folder)?;
         let peer = Dovecot {
