@@ -191,6 +191,27 @@ fn choose(surroundings: &Surroundings, response: &[u8]) -> Turned {
     }
 }
 
+impl Inner {
+    /// Which mechanism a client's first token asks for, of those that are `served`: what it brings, or the first on
+    /// SPNEGO's list. Nothing is checked: for a host that has a process for each.
+    pub fn asked_for(token: &[u8], served: impl Fn(Inner) -> bool) -> Option<Inner> {
+        let of = |oid: &[u8]| match oid {
+            KERBEROS | MS_KERBEROS => Some(Inner::Kerberos),
+            NTLMSSP => Some(Inner::Ntlm),
+            _ => None,
+        };
+        if ntlm::message::is_ntlm(token) {
+            return Some(Inner::Ntlm).filter(|inner| served(*inner));
+        }
+        let listed = match token::mechanism(token).ok()? {
+            SPNEGO => Init::parse(token).ok()?.mechanisms,
+            one => vec![one],
+        };
+        let mut listed = listed.into_iter().filter_map(of);
+        listed.find(|inner| served(*inner))
+    }
+}
+
 fn kerberos(rule: Rule, response: &[u8]) -> Turn {
     let want = Want::Kerberos(response.to_vec());
     Turn::Want(Acceptor::Asked(rule), want)

@@ -424,3 +424,22 @@ proptest! {
         prop_assert_eq!(Resp::parse(&written), Ok(resp));
     }
 }
+
+#[test]
+fn it_is_seen_which_mechanism_a_token_asks_for() {
+    let both = |_| true;
+    let ntlm = |inner| inner == Inner::Ntlm;
+    let kerberos = |inner| inner == Inner::Kerberos;
+    let (list, _) = token::init(&[KERBEROS, NTLMSSP], b"token");
+    assert_eq!(Inner::asked_for(&list, both), Some(Inner::Kerberos));
+    assert_eq!(Inner::asked_for(&list, ntlm), Some(Inner::Ntlm));
+    let (list, _) = token::init(&[NTLMSSP, MS_KERBEROS], b"token");
+    assert_eq!(Inner::asked_for(&list, both), Some(Inner::Ntlm));
+    assert_eq!(Inner::asked_for(&list, kerberos), Some(Inner::Kerberos));
+    let bare = b"NTLMSSP\0\x01\0\0\0";
+    assert_eq!(Inner::asked_for(bare, both), Some(Inner::Ntlm));
+    assert_eq!(Inner::asked_for(bare, kerberos), None);
+    for nothing in [&b""[..], b"\x60", b"\x60\x84\xff\xff\xff\xff", b"hello"] {
+        assert_eq!(Inner::asked_for(nothing, both), None);
+    }
+}
