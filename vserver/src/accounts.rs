@@ -5,6 +5,8 @@
 //! | account file | `accounts/file.rs` | on the blocking pool, a few at once |
 //! | directory | `accounts/ldap.rs` | over the network, with deadlines |
 //! | Dovecot | `accounts/dovecot.rs` | over its socket, with a deadline |
+//! | Windows domain | `accounts/windows.rs` | over a link to postern-authd, with a deadline |
+//! | keytab, NT hashes | `accounts/windows.rs` | the same, by whole exchanges: they know no passwords |
 //!
 //! The first source that knows the account decides. One that cannot be asked is passed over: a right password counts
 //! wherever it is known, and only a refusal becomes "come back later".
@@ -13,10 +15,12 @@
 //!
 //! Never: a password kept or logged; a check on the runtime's own thread.
 
+mod authd;
 mod dovecot;
 mod file;
 mod ldap;
 mod recent;
+mod windows;
 
 use std::sync::Arc;
 
@@ -27,10 +31,12 @@ use postern_sasl::{ScramKeys, Secret};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+pub(crate) use authd::{Asked, Authd};
 pub(crate) use dovecot::{DovecotSource, Occasion};
 pub(crate) use file::FileSource;
 use file::Recalled;
 pub(crate) use ldap::LdapSource;
+pub(crate) use windows::Integrated;
 
 /// How many passwords are checked at once, over all sessions: each check takes 19 MiB and a processor.
 static CHECKS: Semaphore = Semaphore::const_new(2);
@@ -40,6 +46,9 @@ static CHECKS: Semaphore = Semaphore::const_new(2);
 pub(crate) struct Accounts {
     sources: Vec<Source>,
     default_domain: String,
+    /// Who answers NTLM, and who takes tickets.
+    ntlm: Option<Integrated>,
+    kerberos: Option<Integrated>,
 }
 
 /// Where accounts come from.
@@ -50,6 +59,10 @@ pub(crate) enum Source {
     Ldap(Box<LdapSource>),
     /// Dovecot's authentication socket.
     Dovecot(DovecotSource),
+    /// A Windows domain.
+    Windows(Integrated),
+    /// A keytab: asked by tickets alone.
+    Kerberos,
 }
 
 /// What a source says to a name and a password.
@@ -98,12 +111,38 @@ impl Accounts {
         Accounts {
             sources,
             default_domain: default_domain.to_owned(),
+            ntlm: None,
+            kerberos: None,
         }
     }
 
-    /// Whether anybody can log in at all.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.sources.is_empty()
+    /// With these to answer NTLM and to take tickets.
+    pub(crate) fn integrated(
+        self,
+        ntlm: Option<Integrated>,
+        kerberos: Option<Integrated>,
+    ) -> Accounts {
+        Accounts {
+            ntlm,
+            kerberos,
+            ..self
+        }
+    }
+
+    /// Whether a password can be right at all.
+    pub(crate) fn know_passwords(&self) -> bool {
+        let knows = |source: &Source| !matches!(source, Source::Kerberos);
+        self.sources.iter().any(knows)
+    }
+
+    /// Whether a ticket can be right.
+    pub(crate) fn take_tickets(&self) -> bool {
+        self.kerberos.is_some()
+    }
+
+    /// Whether an NTLM response can be.
+    pub(crate) fn answer_ntlm(&self) -> bool {
+        self.ntlm.is_some()
     }
 
     /// Who this is. To a client, `Wrong` and `Unknown` are one.
@@ -154,6 +193,8 @@ impl Accounts {
                 let name = whole.as_deref().unwrap_or(name);
                 source.check(occasion, name, password).await
             }
+            Source::Windows(source) => self.check_in_domain(source, name, password).await,
+            Source::Kerberos => Ok(Checked::Unknown),
         }
     }
 
@@ -191,6 +232,21 @@ impl Accounts {
 
     /// The account that a name at login means, without its password. Dovecot is not asked: it answers to passwords only.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<LoggedIn>, Unavailable> {
+        if let Some(found) = self.find_listed(name).await? {
+            return Ok(Some(found));
+        }
+        for source in &self.sources {
+            if let Source::Windows(source) = source
+                && let Some(found) = self.find_in_domain(source, name).await?
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same, among those of files and directories alone.
+    async fn find_listed(&self, name: &str) -> Result<Option<LoggedIn>, Unavailable> {
         let whole = completed(name, &self.default_domain);
         for source in &self.sources {
             let found = match source {
@@ -201,7 +257,7 @@ impl Accounts {
                     (None, Some(whole)) => source.find(whole).await?,
                     (found, _) => found,
                 },
-                Source::Dovecot(_) => None,
+                Source::Dovecot(_) | Source::Windows(_) | Source::Kerberos => None,
             };
             if found.is_some() {
                 return Ok(found);

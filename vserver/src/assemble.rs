@@ -20,7 +20,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use postern_config::{
-    AccountFile, AccountSource, Definition, Finding, Identity, LdapBind,
+    AccountFile, AccountSource, Authentication, Definition, Finding, Identity, LdapBind,
     LdapSource as LdapSettings, LoginSecret, MinStrength, MinVersion, OutboundLogin,
     OutboundSecurity, Severity,
 };
@@ -31,7 +31,7 @@ use postern_policy::{Means, Policy, Source, session_settings};
 use postern_sasl::Secret;
 use postern_tls::{ClientTls, PairFiles, PemFile, ServerSettings, ServerTls, Strength};
 
-use crate::accounts::{self, Accounts, DovecotSource, FileSource, LdapSource};
+use crate::accounts::{self, Accounts, Authd, DovecotSource, FileSource, Integrated, LdapSource};
 use crate::generation::{Generation, SessionSettings};
 use crate::outbound;
 
@@ -127,7 +127,13 @@ pub(crate) fn assemble(mut parcel: Parcel) -> Result<Assembled, Vec<Finding>> {
             )]
         })?;
     let (definition, findings) = postern_config::load(&text, &path);
+    let authds = std::mem::take(&mut parcel.authds);
     let mut builder = Builder {
+        authds: authds
+            .into_iter()
+            .map(|(source, link)| (source, Authd::new(Some(link))))
+            .collect(),
+        missing: &parcel.missing,
         source: Source {
             path: &path,
             text: &text,
@@ -155,6 +161,8 @@ pub(crate) fn assemble(mut parcel: Parcel) -> Result<Assembled, Vec<Finding>> {
 
 struct Builder<'a> {
     source: Source<'a>,
+    authds: HashMap<usize, Arc<Authd>>,
+    missing: &'a HashMap<PathBuf, String>,
 }
 
 impl Builder<'_> {
@@ -176,11 +184,11 @@ impl Builder<'_> {
         );
         let means = Means {
             certificate: server_tls.is_some(),
-            accounts: !accounts.is_empty(),
+            accounts: accounts.know_passwords(),
             scram: accounts.has_scram_keys(),
             certificates: server_tls.is_some() && definition.tls.client_ca.is_some(),
-            kerberos: false,
-            ntlm: false,
+            kerberos: accounts.take_tickets(),
+            ntlm: accounts.answer_ntlm(),
         };
         Generation {
             sessions: SessionSettings::new(|mode| session_settings(&definition, mode, means)),
@@ -242,17 +250,77 @@ impl Builder<'_> {
     }
 
     fn accounts(&mut self, definition: &Definition) -> Accounts {
-        let sources = definition.authentication.accounts.iter();
-        let sources = sources.filter_map(|source| match source {
-            AccountSource::File { path, .. } => self.account_file(path),
+        let authentication = &definition.authentication;
+        let sources = authentication.accounts.iter().enumerate();
+        let sources = sources.filter_map(|(number, source)| self.account_source(number, source));
+        let sources = sources.collect();
+        let ntlm = authentication.ntlm_source();
+        let ntlm = ntlm.map(|number| self.integrated(number, authentication));
+        let kerberos = authentication.kerberos_source();
+        let kerberos = kerberos.map(|number| self.integrated(number, authentication));
+        Accounts::new(sources, &authentication.default_domain).integrated(ntlm, kerberos)
+    }
+
+    fn account_source(
+        &mut self,
+        number: usize,
+        source: &AccountSource,
+    ) -> Option<accounts::Source> {
+        match source {
+            AccountSource::File { path, nt_hashes } => {
+                let hashes = nt_hashes
+                    .as_deref()
+                    .is_none_or(|path| self.is_there(path, "the file of NT hashes"));
+                self.account_file(path).filter(|_| hashes)
+            }
             AccountSource::Ldap(settings) => self.directory(settings),
             AccountSource::Dovecot { path } => {
                 Some(accounts::Source::Dovecot(DovecotSource::new(path.clone())))
             }
-            AccountSource::Windows { .. } | AccountSource::Gssapi { .. } => None,
-        });
-        let sources = sources.collect();
-        Accounts::new(sources, &definition.authentication.default_domain)
+            AccountSource::Windows { domains } => Some(accounts::Source::Windows(Integrated {
+                source: number,
+                authd: self.authd(number),
+                domains: domains.clone(),
+            })),
+            AccountSource::Gssapi { keytab, .. } => self
+                .is_there(keytab, "the keytab")
+                .then_some(accounts::Source::Kerberos),
+        }
+    }
+
+    /// Whether root could open what only an authd reads.
+    fn is_there(&mut self, path: &Path, what: &str) -> bool {
+        let Some(error) = self.missing.get(path) else {
+            return true;
+        };
+        let what = format!("{what} {} cannot be read: {error}", path.display());
+        self.source.complain(
+            Some(path),
+            what,
+            "make it, owned by root and with mode 0600",
+        );
+        false
+    }
+
+    fn integrated(&mut self, source: usize, authentication: &Authentication) -> Integrated {
+        let domains = match &authentication.accounts[source] {
+            AccountSource::Windows { domains } => domains,
+            AccountSource::Gssapi { realms, .. } => realms,
+            _ => &Vec::new(),
+        };
+        Integrated {
+            source,
+            authd: self.authd(source),
+            domains: domains.clone(),
+        }
+    }
+
+    /// The authd of a source; posternd tries again where it could not start one.
+    fn authd(&mut self, source: usize) -> Arc<Authd> {
+        self.authds
+            .entry(source)
+            .or_insert_with(|| Authd::new(None))
+            .clone()
     }
 
     fn account_file(&mut self, path: &Path) -> Option<accounts::Source> {

@@ -5,6 +5,7 @@
 pub(crate) mod connection;
 pub(crate) mod deposit;
 pub(crate) mod guesses;
+mod integrated;
 pub(crate) mod login;
 pub(crate) mod proxy_header;
 pub(crate) mod trace;

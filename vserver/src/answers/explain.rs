@@ -38,11 +38,11 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
     let mut known = Known {
         means: Means {
             certificate: generation.server_tls.is_some(),
-            accounts: !generation.accounts.is_empty(),
+            accounts: generation.accounts.know_passwords(),
             scram: generation.accounts.has_scram_keys(),
             certificates: generation.definition.tls.client_ca.is_some(),
-            kerberos: false,
-            ntlm: false,
+            kerberos: generation.accounts.take_tickets(),
+            ntlm: generation.accounts.answer_ntlm(),
         },
         hosts: &hosts.resolved,
         names: Names::Unasked,

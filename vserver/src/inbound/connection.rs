@@ -272,7 +272,7 @@ impl Connection {
     }
 
     async fn auth(&mut self, ask: Ask<'_, smtp::AuthStep>, wire: &Wire) {
-        let bindings = match ask.first {
+        let bindings = match ask.first || self.walk.begins() {
             true => self.bindings(wire),
             false => Bindings::default(),
         };

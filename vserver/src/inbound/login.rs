@@ -8,6 +8,8 @@
 //! A refusal is answered at set times after the attempt began, later with each one in the session: it takes a guesser's time,
 //! and tells nothing by its own.
 //!
+//! What an authd serves goes by `integrated.rs`.
+//!
 //! Never: a difference, in words or in time, between an unknown account and a wrong password.
 
 use std::net::IpAddr;
@@ -20,20 +22,23 @@ use postern_sasl::{
 use postern_smtp::{Ask, AuthAnswer, AuthStep, Reply};
 use tokio::time::sleep_until;
 
+use super::integrated::{self, UnderWay, is_integrated};
 use crate::accounts::{Checked, LoggedIn, Occasion};
 use crate::counters::count;
 use crate::generation::Generation;
 use crate::server::Server;
 
 /// For the log, where a mechanism asks for more than a password.
-const NO_SOURCE: &str = "no source of accounts serves this mechanism";
-const OTHER: &str = "asks to act as somebody else";
-const LOCKED: &str = "locked out after too many wrong passwords";
+pub(super) const NO_SOURCE: &str = "no source of accounts serves this mechanism";
+pub(super) const OTHER: &str = "asks to act as somebody else";
+pub(super) const LOCKED: &str = "locked out after too many wrong passwords";
 
 /// Where a session stands in AUTH.
 #[derive(Default)]
 pub(crate) struct Walk {
     exchange: Option<Box<Exchange>>,
+    /// One with an authd.
+    under_way: Option<Box<UnderWay>>,
     /// Whose keys the exchange goes by.
     keyed: Option<LoggedIn>,
     /// Attempts refused so far.
@@ -61,9 +66,9 @@ pub(crate) struct Attempt<'a> {
 }
 
 /// How an exchange ended.
-enum End {
-    /// The client is this account.
-    Account(LoggedIn),
+pub(super) enum End {
+    /// The client is this account; and, for the log, what proved it, where the mechanism does not say so.
+    Account(LoggedIn, String),
     /// It is not; why, for the log.
     Refused {
         name: String,
@@ -80,7 +85,7 @@ enum End {
 }
 
 /// What is said to the client.
-enum Turn {
+pub(super) enum Turn {
     Challenge(Vec<u8>),
     End(End),
 }
@@ -88,7 +93,12 @@ enum Turn {
 impl Walk {
     /// Drops a half-done exchange.
     pub(crate) fn abandon(&mut self) {
-        (self.exchange, self.keyed) = (None, None);
+        (self.exchange, self.keyed, self.under_way) = (None, None, None);
+    }
+
+    /// Whether the client's next blob is the first of its exchange.
+    pub(crate) fn begins(&self) -> bool {
+        self.exchange.is_none() && self.under_way.is_none()
     }
 
     /// Answers one step. The account, once the exchange has succeeded.
@@ -102,7 +112,14 @@ impl Walk {
             ask.refuse(Reply::new(504, "5.5.4", "Unrecognized authentication type"));
             return None;
         };
-        match self.turn(attempt, mechanism, &ask).await {
+        let turn = match is_integrated(mechanism) {
+            true => {
+                let step = integrated::step(&mut self.under_way, attempt, mechanism, &ask);
+                Box::pin(step).await
+            }
+            false => self.turn(attempt, mechanism, &ask).await,
+        };
+        match turn {
             Turn::Challenge(blob) => {
                 ask.accept(AuthAnswer::Challenge(blob));
                 None
@@ -168,9 +185,10 @@ impl Walk {
                     return Turn::End(attempt.refused(exchange.name(), NO_SOURCE, None));
                 }
                 Step::Done(identity) => {
-                    let account = self.keyed.take();
-                    let unkeyed = || attempt.refused(Some(&identity.name), NO_SOURCE, None);
-                    return Turn::End(account.map_or_else(unkeyed, End::Account));
+                    return Turn::End(match self.keyed.take() {
+                        Some(account) => End::Account(account, String::new()),
+                        None => attempt.refused(Some(&identity.name), NO_SOURCE, None),
+                    });
                 }
                 Step::Refused(why) => {
                     // The proof of another password looks like that of the same one: each counts.
@@ -191,9 +209,9 @@ impl Walk {
         ask: Ask<'_, AuthStep>,
     ) -> Option<LoggedIn> {
         match end {
-            End::Account(found) => {
+            End::Account(found, proof) => {
                 attempt.server.guesses.right(&found.account);
-                attempt.log(mechanism, &found.account, "accepted", "");
+                attempt.log(mechanism, &found.account, "accepted", &proof);
                 count(&attempt.server.counters.logins_accepted);
                 ask.accept(AuthAnswer::Success {
                     identity: found.account.clone(),
@@ -256,7 +274,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn is_locked_out(&self, name: &str) -> bool {
+    pub(super) fn is_locked_out(&self, name: &str) -> bool {
         let rule = self.generation.definition.authentication.lockout;
         rule.is_some() && self.server.guesses.locked(name, self.client)
     }
@@ -297,7 +315,7 @@ impl Attempt<'_> {
                 other.eq_ignore_ascii_case(name) || other.eq_ignore_ascii_case(&found.account)
             });
             return match itself {
-                true => End::Account(found),
+                true => End::Account(found, String::new()),
                 false => self.refused(Some(name), OTHER, None),
             };
         }
@@ -320,7 +338,7 @@ impl Attempt<'_> {
         };
         let accounts = &self.generation.accounts;
         match accounts.check(&occasion, &authcid, password).await {
-            Ok(Checked::Right(found)) => End::Account(found),
+            Ok(Checked::Right(found)) => End::Account(found, String::new()),
             Ok(Checked::Wrong(why)) => self.refused(Some(&authcid), &why, guess),
             Ok(Checked::Unknown) => {
                 self.refused(Some(&authcid), "unknown account or wrong password", guess)
@@ -333,7 +351,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn refused(&self, name: Option<&str>, why: &str, guess: Option<u64>) -> End {
+    pub(super) fn refused(&self, name: Option<&str>, why: &str, guess: Option<u64>) -> End {
         End::Refused {
             name: name.unwrap_or_default().to_owned(),
             why: why.to_owned(),

@@ -1,0 +1,132 @@
+//! Accounts of a Windows domain, of a Kerberos realm, and of a file with NT hashes: postern-authd proves who somebody is,
+//! and the other sources say what addresses and groups he has.
+//!
+//! Never: a refusal because a directory is down: then nobody can say who it is.
+
+use std::sync::Arc;
+
+use postern_control::auth::{Account, Answer, Blob, Question};
+use postern_policy::{find_account, windows_account, windows_names};
+use postern_sasl::{Inner, Secret};
+
+use super::{Accounts, Asked, Authd, Checked, LoggedIn, Source, Unavailable};
+
+/// What proves logins by whole exchanges.
+#[derive(Clone)]
+pub(crate) struct Integrated {
+    /// Which of the sources it belongs to.
+    pub source: usize,
+    /// Who is asked.
+    pub authd: Arc<Authd>,
+    /// The domains or realms whose accounts are taken; none: the source's own, `*`: all.
+    pub domains: Vec<String>,
+}
+
+/// What an authd's answer to one question comes to.
+enum Said {
+    Account(Box<Account>),
+    Refused { why: String, guess: bool },
+}
+
+impl Accounts {
+    /// Whom to ask about a client that begins with this token.
+    pub(crate) fn asked_for(&self, token: &[u8], ntlm: bool) -> Option<&Integrated> {
+        let serving = |inner| match inner {
+            Inner::Ntlm => self.ntlm.as_ref().filter(|_| ntlm),
+            Inner::Kerberos => self.kerberos.as_ref(),
+        };
+        serving(Inner::asked_for(token, |inner| serving(inner).is_some())?)
+    }
+
+    /// Who somebody is who has proved to be this account of `by`; the error says why nobody.
+    pub(crate) async fn proved(
+        &self,
+        by: &Integrated,
+        account: &Account,
+    ) -> Result<Result<LoggedIn, String>, Unavailable> {
+        if let Some(Source::File(file)) = self.sources.get(by.source) {
+            let found = find_account([file.file()], &account.name, &self.default_domain);
+            let none = || "an NT hash, but no account in the account file".to_owned();
+            return Ok(found.map(LoggedIn::of).ok_or_else(none));
+        }
+        Ok(Ok(self.resolved(account).await?))
+    }
+
+    /// The addresses and groups of files and directories, and the groups the domain says.
+    async fn resolved(&self, account: &Account) -> Result<LoggedIn, Unavailable> {
+        let domain = account.domain.as_deref();
+        for name in windows_names(&account.name, domain) {
+            if let Some(mut found) = self.find_listed(&name).await? {
+                found.groups.extend(account.groups.iter().cloned());
+                return Ok(found);
+            }
+        }
+        let own = windows_account(&account.name, domain, &self.default_domain, &account.groups);
+        Ok(LoggedIn::of(&own))
+    }
+
+    pub(super) async fn check_in_domain(
+        &self,
+        source: &Integrated,
+        name: &str,
+        password: &Secret,
+    ) -> Result<Checked, Unavailable> {
+        if name.is_empty() || password.expose().is_empty() {
+            return Ok(Checked::Wrong("an empty name or password".to_owned()));
+        }
+        let said = source.ask(|exchange, domains| Question::Password {
+            exchange,
+            name: name.to_owned(),
+            password: Blob::from(password.expose()),
+            domains,
+        });
+        Ok(match said.await? {
+            Said::Account(account) => Checked::Right(self.resolved(&account).await?),
+            Said::Refused { guess: true, why } => Checked::Wrong(why),
+            Said::Refused { why, .. } if is_unknown(&why) => Checked::Unknown,
+            Said::Refused { why, .. } => Checked::Wrong(why),
+        })
+    }
+
+    pub(super) async fn find_in_domain(
+        &self,
+        source: &Integrated,
+        name: &str,
+    ) -> Result<Option<LoggedIn>, Unavailable> {
+        let said = source.ask(|exchange, domains| Question::Find {
+            exchange,
+            name: name.to_owned(),
+            domains,
+        });
+        match said.await? {
+            Said::Account(account) => Ok(Some(self.resolved(&account).await?)),
+            Said::Refused { .. } => Ok(None),
+        }
+    }
+}
+
+impl Integrated {
+    /// A new exchange with it.
+    pub(crate) fn begin(&self) -> Asked {
+        self.authd.begin()
+    }
+
+    async fn ask(
+        &self,
+        question: impl FnOnce(u32, Vec<String>) -> Question,
+    ) -> Result<Said, Unavailable> {
+        let mut asked = self.begin();
+        let question = question(asked.exchange, self.domains.clone());
+        match asked.ask(question).await.map_err(Unavailable::because)? {
+            Answer::Account { account, .. } => Ok(Said::Account(account)),
+            Answer::Refused { why, guess, .. } => Ok(Said::Refused { why, guess }),
+            Answer::Unavailable { why, .. } => Err(Unavailable::because(why)),
+            _ => Err(Unavailable::because("an answer to another question")),
+        }
+    }
+}
+
+/// Whether the domain does not know the account at all: the next source is asked. winbind says it by status.
+fn is_unknown(why: &str) -> bool {
+    why.contains("NT_STATUS_NO_SUCH_USER")
+}
