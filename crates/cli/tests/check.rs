@@ -486,6 +486,54 @@ fn the_files_of_a_directory_are_looked_into() {
 }
 
 #[test]
+fn the_files_of_a_smart_host_are_looked_into() {
+    let etc = Etc::new();
+    secret(&etc, "servers/good.password", "one\n");
+    secret(&etc, "servers/two.password", "one\ntwo\n");
+    etc.write("servers/open.token", "ya29.x\n");
+    secret(
+        &etc,
+        "servers/bad.token",
+        "{ \"access_token\": \"ya29.x\" }\n",
+    );
+    etc.write("servers/ca.pem", &pair(2020, 2090).0);
+    etc.write("servers/empty.pem", "");
+    let route = |domain: &str, login: &str| {
+        format!(
+            "    {{ domain = \"{domain}\", host = \"mail.{domain}:587\", security = {{ ca = \"ca.pem\", login = {{ {login} }} }} }},\n"
+        )
+    };
+    let routes = [
+        route(
+            "a.example",
+            "xoauth2 = { user = \"u\", token_file = \"open.token\" }",
+        ),
+        route(
+            "b.example",
+            "xoauth2 = { user = \"u\", token_file = \"bad.token\" }",
+        ),
+        route(
+            "c.example",
+            "integrated = { user = \"u\", password_file = \"two.password\" }",
+        ),
+        route(
+            "d.example",
+            "basic = { user = \"u\", password_file = \"good.password\" }",
+        ),
+        route(
+            "e.example",
+            "basic = { user = \"u\", password_file = \"nowhere.password\" }",
+        ),
+    ];
+    let security = "outbound_security = { tls = \"required\", ca = \"empty.pem\" }";
+    let text = format!("{GOOD}{security}\nroutes = [\n{}]\n", routes.concat());
+    etc.write("servers/mx1.toml", &text);
+    let run = etc.postern(&["check", "mx1"]);
+    assert_eq!((run.code, run.err.as_str()), (1, ""), "{}", run.out);
+    golden("check-smart-host.txt", &etc.anonymous(&run.out));
+}
+
+#[test]
 fn the_files_of_ntlm_and_kerberos_are_looked_into() {
     const HASH: &str = "8846f7eaee8fb117ad06bdd830b7586c";
     let etc = Etc::new();

@@ -4,12 +4,14 @@
 
 mod integrated;
 
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use postern_config::{
-    AccountFile, AccountSource, CertificatePair, Definition, LdapBind, LdapSource, Recipients, Who,
+    AccountFile, AccountSource, CertificatePair, Definition, LdapBind, LdapSource, OutboundLogin,
+    Recipients, Who,
 };
 use postern_hosting::{Finding, Hosting, Severity};
 
@@ -29,6 +31,7 @@ pub(super) fn check_files(mut definition: Definition, text: &str, path: &Path) -
         findings.extend(files.read(authority).err());
     }
     findings.extend(files.check_logins(&definition));
+    findings.extend(files.check_ways_out(&definition));
     findings.extend(files.check_lists(&mut definition));
     findings.extend(definition.host_findings(&host::facts()));
     for domain in &definition.delivery.domains {
@@ -241,18 +244,59 @@ impl Files<'_> {
                 Err(finding) => findings.push(finding),
             }
         }
-        if let Some(path) = &settings.ca {
-            match self.read(path) {
-                Ok(bytes) if names(&bytes).is_some() => {}
-                Ok(_) => {
-                    let what = format!("{} holds no certificate", path.display());
-                    let remedy = "it must begin with -----BEGIN CERTIFICATE-----";
-                    findings.push(self.finding(Severity::Error, path, what, remedy));
-                }
-                Err(finding) => findings.push(finding),
+        findings.extend(
+            settings
+                .ca
+                .as_ref()
+                .and_then(|path| self.check_authorities(path)),
+        );
+        findings
+    }
+
+    /// The files that smart hosts and routes name: whom to trust there, and what to log in with.
+    fn check_ways_out(&self, definition: &Definition) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut seen = HashSet::new();
+        for security in definition.delivery.securities() {
+            let authorities = security
+                .ca
+                .as_ref()
+                .filter(|path| seen.insert(path.as_path()));
+            findings.extend(authorities.and_then(|path| self.check_authorities(path)));
+            let login = security.login.as_ref();
+            let file = login.and_then(|login| Some((login, login.file()?)));
+            if let Some((login, path)) = file.filter(|(_, path)| seen.insert(path)) {
+                findings.extend(self.check_login_secret(login, path));
             }
         }
         findings
+    }
+
+    fn check_login_secret(&self, login: &OutboundLogin, path: &Path) -> Vec<Finding> {
+        let bytes = match self.read(path) {
+            Ok(bytes) => bytes,
+            Err(finding) => return vec![finding],
+        };
+        let fault = login.secret_in(&bytes).err().map(|fault| {
+            let what = format!("{} {fault}", path.display());
+            self.finding(Severity::Error, path, what, login.remedy())
+        });
+        self.others_may_read(path)
+            .into_iter()
+            .chain(fault)
+            .collect()
+    }
+
+    fn check_authorities(&self, path: &Path) -> Option<Finding> {
+        match self.read(path) {
+            Ok(bytes) if names(&bytes).is_some() => None,
+            Ok(_) => {
+                let what = format!("{} holds no certificate", path.display());
+                let remedy = "it must begin with -----BEGIN CERTIFICATE-----";
+                Some(self.finding(Severity::Error, path, what, remedy))
+            }
+            Err(finding) => Some(finding),
+        }
     }
 
     fn check_grants(&self, definition: &Definition, files: &[AccountFile]) -> Vec<Finding> {
