@@ -92,6 +92,14 @@ impl Winbind {
             Verdict::Wrong(words) if words.starts_with("Reading winbind reply failed") => {
                 Err(self.shared.unheard(deadline))
             }
+            // So Samba's controllers answer for a domain that is none in a name such as `alice@nowhere.example`.
+            Verdict::Wrong(words)
+                if status::is_no_memory(&words) && self.shared.is_nobody(proof, deadline) =>
+            {
+                Err(No::guessed(
+                    "NT_STATUS_NO_SUCH_USER, by way of NT_STATUS_NO_MEMORY",
+                ))
+            }
             Verdict::Wrong(words) => Err(match status::read(&words) {
                 (Kind::Wrong, why) => No::guessed(why),
                 (Kind::Barred, why) => No::refused(why),
@@ -245,6 +253,16 @@ impl Shared {
                 person.domain.name
             ))),
         }
+    }
+
+    /// Whether winbind is sure that nobody is called so.
+    fn is_nobody(&self, proof: &NtProof, deadline: Instant) -> bool {
+        let claim = (proof.domain.as_str(), proof.user.as_str());
+        let asked = |host| self.tools.person(&host, claim, deadline);
+        let nobody = self
+            .host(deadline)
+            .is_ok_and(|host| matches!(asked(host), Ok(None)));
+        proof.user.contains('@') && nobody && self.tools.reaches(deadline)
     }
 
     /// `wbinfo` says the same when there is nobody of that name and when it cannot know.

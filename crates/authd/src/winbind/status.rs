@@ -152,6 +152,11 @@ pub(super) fn read(words: &str) -> (Kind, String) {
     }
 }
 
+/// Whether these words are those of NT_STATUS_NO_MEMORY.
+pub(super) fn is_no_memory(words: &str) -> bool {
+    words == "NT_STATUS_NO_MEMORY" || words.starts_with("{Not Enough Quota}")
+}
+
 fn advice(name: &str) -> &'static str {
     match name {
         "NT_STATUS_NTLM_BLOCKED" => {
