@@ -12,6 +12,7 @@ pub mod maildir;
 pub mod peers;
 pub mod play;
 pub mod program;
+pub mod python;
 pub mod sink;
 pub mod stage;
 pub mod wait;

@@ -2,12 +2,26 @@
 
 #[path = "windows/authd.rs"]
 mod authd;
+#[path = "windows/capture.rs"]
+mod capture;
+#[path = "windows/post.rs"]
+mod post;
+#[path = "windows/servers.rs"]
+mod servers;
 
 use authd::{Authd, End, terms};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use post::Post;
 use postern_control::auth::{Account, Blob, Terms};
 use postern_sasl::Mechanism;
 use postern_tests::peers::Samba;
-use postern_tests::{Outcome, program};
+use postern_tests::stage::PATIENCE;
+use postern_tests::wire::Wire;
+use postern_tests::{Failure, Outcome, program, wait};
+use servers::Servers;
 use std::time::{Duration, Instant};
 
 /// As posternd starts it: neither root nor in any group but winbind's.
@@ -85,6 +99,11 @@ fn refusals(authd: &Authd) -> Outcome {
         (("nobody", right), "NT_STATUS_NO_SUCH_USER", true),
         ((r"NOWHERE\alice", right), "NT_STATUS_NO_SUCH_USER", true),
         (
+            ("nobody@nowhere.test", right),
+            "NT_STATUS_NO_SUCH_USER",
+            true,
+        ),
+        (
             ("nobody@corp.postern.test", right),
             "NT_STATUS_NO_SUCH_USER",
             true,
@@ -93,15 +112,21 @@ fn refusals(authd: &Authd) -> Outcome {
         (Samba::FRANK, "NT_STATUS_PASSWORD_MUST_CHANGE", false),
         (Samba::ERIN, "NT_STATUS_ACCOUNT_EXPIRED", false),
         (Samba::HEIDI, "NT_STATUS_INVALID_LOGON_HOURS", false),
-        (("alice\nNT-Domain: CORP", right), "name", true),
-        (("alice\n.\n", right), "name", true),
-        ((r"CORP\CORP\alice", right), "name", true),
+        (
+            ("alice\nNT-Domain: CORP", right),
+            "NT_STATUS_NO_SUCH_USER",
+            true,
+        ),
+        (("alice\n.\n", right), "NT_STATUS_NO_SUCH_USER", true),
+        ((r"CORP\CORP\alice", right), "NT_STATUS_NO_SUCH_USER", true),
     ] {
-        let wanted = |end: &End| matches!(end, End::Refused(heard, counts) if heard.contains(why) && *counts == guess);
+        let wanted = |end: &End, guess| matches!(end, End::Refused(heard, counts) if heard.contains(why) && *counts == guess);
+        // Whom the domain does not know another source may.
+        let unknown = why == "NT_STATUS_NO_SUCH_USER";
         let end = authd.password((name, password), &[])?;
-        assert!(wanted(&end), "{name:?}: {end:?}");
+        assert!(wanted(&end, guess && !unknown), "{name:?}: {end:?}");
         let end = authd.ntlm(Mechanism::Ntlm, (name, password), &terms(), |_| ())?;
-        assert!(wanted(&end), "{name:?}: {end:?}");
+        assert!(wanted(&end, guess), "{name:?}: {end:?}");
     }
     let end = authd.password((&long, right), &[])?;
     assert!(matches!(end, End::Refused(..)), "{end:?}");
@@ -152,10 +177,11 @@ fn bindings(authd: &Authd) -> Outcome {
 }
 
 #[test]
-fn winbind_that_hangs_or_may_not_be_asked_is_later() -> Outcome {
+fn clients_log_in_as_windows_does() -> Outcome {
     program::need_root("AD's ports are below 1024")?;
     let folder = tempfile::tempdir()?;
     let samba = Samba::with_winbind(&folder.path().join("samba"))?;
+    // Not in winbind's group.
     let outsider = [
         "setpriv",
         "--reuid=nobody",
@@ -168,23 +194,59 @@ fn winbind_that_hangs_or_may_not_be_asked_is_later() -> Outcome {
         matches!(&end, End::Unavailable(why) if why.contains("winbindd_priv")),
         "{end:?}"
     );
-    let authd = Authd::start("winbind", folder.path(), &UNPRIVILEGED)?;
-    let login = || authd.ntlm(Mechanism::Ntlm, Samba::ALICE, &terms(), |_| ());
-    is_alice(&login()?.account()?, "NTLM");
+    let servers = Servers::start(&samba)?;
+    servers.accept()?;
+    servers.refuse()?;
+    servers.bind()?;
+    servers.take_tickets()?;
+    servers.grant()?;
+    servers.serve_programs()?;
+    servers.show_nothing()
+}
+
+/// Established sessions go on whatever becomes of winbind, and of the process that asks it; others are told to come later.
+#[test]
+fn a_domain_that_is_away_is_later() -> Outcome {
+    program::need_root("AD's ports are below 1024")?;
+    let folder = tempfile::tempdir()?;
+    let samba = Samba::with_winbind(&folder.path().join("samba"))?;
+    let mut post = Post::new()?;
+    let address = post.add("post", &["{ windows = \"CORP\" }"], |wanted| {
+        wanted
+            .authentication("basic_requires_tls", "false")
+            .authentication("relay", "[\"@staff\"]")
+    })?;
+    post.start()?;
+    let plain = STANDARD.encode(format!("\0alice\0{}", Samba::ALICE.1));
+    let login = || -> Result<(Wire, String), Failure> {
+        let mut wire = Wire::open(address)?;
+        let reply = wire.say(&format!("AUTH PLAIN {plain}"))?;
+        Ok((wire, reply))
+    };
+    let (mut early, reply) = login()?;
+    assert!(reply.starts_with("235"), "{reply}");
     samba.freeze_winbind()?;
-    let begun = Instant::now();
-    let end = login()?;
-    assert!(
-        matches!(&end, End::Unavailable(why) if why.contains("did not answer")),
-        "{end:?}"
-    );
-    assert!(begun.elapsed() < Duration::from_secs(15));
-    // The next ones are not kept waiting.
-    let begun = Instant::now();
-    let end = login()?;
-    assert!(matches!(end, End::Unavailable(_)), "{end:?}");
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    let (mut later, reply) = login()?;
+    assert!(reply.starts_with("454 4.7.0"), "{reply}");
+    later.expect("250", "NOOP")?;
+    early.expect("250", "MAIL FROM:<alice@corp.postern.test>")?;
+    early.expect("250", "RCPT TO:<carol@elsewhere.test>")?;
     samba.wake_winbind()?;
-    let back = || login().is_ok_and(|end| matches!(end, End::Account(_)));
-    postern_tests::wait::until_true("winbind to be asked again", Duration::from_secs(20), back)
+    let back = || login().is_ok_and(|(_, reply)| reply.starts_with("235"));
+    wait::until_true("winbind to be asked again", PATIENCE, back)?;
+    let row = post.stage.row("post")?;
+    let authd = row.authds.first().ok_or("there is no authd")?;
+    kill(Pid::from_raw(i32::try_from(authd.pid)?), Signal::SIGKILL)?;
+    let begun = Instant::now();
+    let again = || {
+        let row = post.stage.row("post");
+        let another = row.is_ok_and(|row| row.authds.iter().any(|other| other.pid != authd.pid));
+        another && back()
+    };
+    wait::until_true("another authd", PATIENCE, again)?;
+    assert!(begun.elapsed() < Duration::from_secs(15));
+    early.expect("250", "RCPT TO:<dave@elsewhere.test>")?;
+    drop(samba);
+    let gone = || login().is_ok_and(|(_, reply)| reply.starts_with("454 4.7.0"));
+    wait::until_true("the domain to be missed", PATIENCE, gone)
 }

@@ -7,7 +7,8 @@
 //!   jörg      a name, a password and a group (Süd-Vertrieb) beyond ASCII
 //!   mallory   disabled             frank   must change the password first
 //!   erin      expired              heidi   may log in at no hour
-//!   mailer    is smtp/ and HTTP/post.corp.postern.test; its keytab has smtp/ alone
+//!   mailer    is smtp/post.corp.postern.test, and has a keytab
+//!   reader    is imap/post.corp.postern.test
 //!   sales ∋ alice · staff ∋ sales · interns ∋ bob
 //! ```
 //! Making a domain takes 20 s; it is made once, kept in the target folder (`peers/samba-N`), and each test runs a copy.
@@ -38,7 +39,7 @@ pub struct Samba {
 }
 
 /// To be raised when what is made below changes: the domains kept are found by it.
-const EDITION: u32 = 2;
+const EDITION: u32 = 3;
 
 /// The folders of a controller that its settings name.
 const FOLDERS: [(&str, &str); 7] = [
@@ -77,13 +78,15 @@ db.newuser("jörg", "Grüße.Jörg7")
 db.newuser("erin", "Expired.Erin6")
 db.newuser("heidi", "Hours.Heidi8")
 db.newuser("mailer", "Mailer.Svc9-long-and-never-typed")
+db.newuser("reader", "Reader.Svc9-long-and-never-typed")
 for name, change in [
     ("erin", "replace: accountExpires\naccountExpires: 116444736000000001"),
     ("heidi", "replace: logonHours\nlogonHours:: AAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
-    ("mailer", "replace: servicePrincipalName\n"
-        "servicePrincipalName: smtp/post.corp.postern.test\n"
-        "servicePrincipalName: HTTP/post.corp.postern.test\n"
-        "-\nreplace: msDS-SupportedEncryptionTypes\nmsDS-SupportedEncryptionTypes: 24"),
+] + [
+    (name, "replace: servicePrincipalName\n"
+        f"servicePrincipalName: {service}/post.corp.postern.test\n"
+        "-\nreplace: msDS-SupportedEncryptionTypes\nmsDS-SupportedEncryptionTypes: 24")
+    for name, service in [("mailer", "smtp"), ("reader", "imap")]
 ]:
     db.modify_ldif(f"dn: CN={name},CN=Users,{db.domain_dn()}\nchangetype: modify\n{change}\n")
 for group, member in [("sales", "alice"), ("staff", "sales"), ("interns", "bob"), ("Süd-Vertrieb", "jörg")]:
@@ -112,7 +115,7 @@ impl Samba {
     pub const JÖRG: (&str, &str) = ("jörg", "Grüße.Jörg7");
     /// Its Kerberos realm.
     pub const REALM: &str = "CORP.POSTERN.TEST";
-    /// The host whose services `smtp` and `HTTP` its Kerberos knows.
+    /// The host whose services `smtp` and `imap` its Kerberos knows.
     pub const HOST: &str = "post.corp.postern.test";
 
     /// Starts a controller in `folder` (made here), which serves LDAP. Must run as root: AD's ports are low ones. Its
