@@ -25,6 +25,9 @@ use crate::backend::{Backend, No, Tickets};
 /// Both sides sent the same channel binding (MIT's gssapi_ext.h).
 const CHANNEL_BOUND: u32 = 0x800;
 
+/// The longest principal, in octets: an account's name of 254, and a realm.
+const LONGEST: usize = 512;
+
 /// Windows' own number for Kerberos.
 const MS_KERBEROS: Oid<'static> = Oid::from_slice(b"\x2a\x86\x48\x82\xf7\x12\x01\x02\x02");
 
@@ -158,8 +161,8 @@ fn taken(principal: &str, realms: &[String]) -> Result<(), String> {
     let Some((name, realm)) = principal.rsplit_once('@') else {
         return Err("the principal has no realm".to_owned());
     };
-    if name.is_empty() || name.contains('@') {
-        return Err("the principal's name is ambiguous".to_owned());
+    if name.is_empty() || name.contains('@') || principal.len() > LONGEST {
+        return Err("the principal's name is no account's".to_owned());
     }
     if name.starts_with("WELLKNOWN/") || realm.starts_with("WELLKNOWN:") {
         return Err("the ticket is an anonymous one".to_owned());
@@ -258,6 +261,7 @@ mod tests {
             "alice@corp.example@CORP.EXAMPLE",
             "al\nice@CORP.EXAMPLE",
             "@CORP.EXAMPLE",
+            &format!("{}@CORP.EXAMPLE", "a".repeat(512)),
             "alice",
             "",
         ] {

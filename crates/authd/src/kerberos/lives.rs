@@ -38,13 +38,12 @@ fn first(server: &str) -> Result<Failure, Failure> {
         tracing::info!(server, %principal, "a key");
     }
     let file = sealed(&keytab)?;
-    let folder = std::env::current_dir().map_err(system("find this process's folder"))?;
-    let replay = format!("file2:{}", folder.join("replay").display());
     let number = file.as_raw_fd();
     let failed = Command::new(MYSELF)
         .args([server, "kerberos", &number.to_string()])
         .env("KRB5_KTNAME", format!("FILE:{}", name_of(number)))
-        .env("KRB5RCACHENAME", replay)
+        // In this process's folder, whose name it need not be able to look up.
+        .env("KRB5RCACHENAME", "file2:replay")
         // No mechanism beside the library's own: a host's list may name NTLM, which is taken elsewhere.
         .env("GSS_MECH_CONFIG", "/dev/null")
         .exec();
