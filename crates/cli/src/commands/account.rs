@@ -124,7 +124,7 @@ impl Add {
             if accounts.get(&name).is_some() {
                 return Ok(false);
             }
-            // One that was left behind would go on letting its password in.
+            // One that was left behind would let its password in again.
             hashes.remove(&name);
             if self.ntlm {
                 set_nt_hash(hashes, &name, &password)?;
@@ -206,7 +206,7 @@ impl Remove {
     fn run(&self, places: &Places, out: &mut dyn Write) -> Result<(), Error> {
         let (name, file) = self.whose.open(places, Missing::Refuse)?;
         let (account, hash) = file.update(|accounts, hashes| {
-            // A hash without an account would still let somebody in.
+            // Nor is a hash left behind that has no account any more.
             let removed = (accounts.remove(&name), hashes.remove(&name));
             match removed {
                 (None, None) => Err(file.no_such(&name)),

@@ -274,3 +274,30 @@ fn keys_for_scram_that_come_and_go_are_told() {
     let changes = diff(&facts_of("", ACCOUNTS), &facts_of("", &keys));
     assert_eq!(shown(&changes), ["login + have keys for SCRAM: alice"]);
 }
+
+#[test]
+fn windows_logins_that_come_and_go_are_told() {
+    let section = |rest: &str| format!("[access.authentication]\n{rest}\n");
+    let file = section("accounts = [{ file = \"a.toml\" }]");
+    let hashes = section("ntlm = true\naccounts = [{ file = \"a.toml\", nt_hashes = \"a.nt\" }]");
+    let from_file_to_hashes = [
+        "login + clients may log in by what Windows negotiates (GSS-SPNEGO) (authentication.integrated: false → true)",
+        "login + clients may log in by NTLM (authentication.ntlm: false → true)",
+        "login ~ authentication.accounts: [file a.toml] → [file a.toml with NT hashes a.nt]",
+    ];
+    assert_eq!(told(&file, &hashes), from_file_to_hashes);
+    let bound = "ntlm = { channel_binding = \"require\" }\naccounts = ";
+    let free = section("ntlm = { requires_tls = false }\naccounts = [{ windows = \"CORP\" }]");
+    let sources =
+        "[{ windows = \"CORP\" }, { gssapi = { keytab = \"k\", realms = [\"X.EXAMPLE\"] } }]";
+    let bound = section(&format!("{bound}{sources}"));
+    let changes = told(&free, &bound);
+    assert_eq!(
+        changes,
+        [
+            "login - logins by NTLM and Kerberos must be bound to their TLS connection (authentication.ntlm.channel_binding: accept → require)",
+            "login - NTLM may no longer be used outside TLS (authentication.ntlm.requires_tls: false → true)",
+            "login ~ authentication.accounts: [windows CORP] → [windows CORP, gssapi k X.EXAMPLE]",
+        ]
+    );
+}

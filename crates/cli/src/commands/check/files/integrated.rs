@@ -69,7 +69,7 @@ impl Files<'_> {
         self.finding(Severity::Error, written, what, remedy)
     }
 
-    /// NT hashes whose account is gone: they let somebody in all the same.
+    /// NT hashes whose account is gone. They let nobody in here, and are as good as passwords that may be in use elsewhere.
     fn left_behind(
         &self,
         definition: &Definition,
@@ -86,7 +86,7 @@ impl Files<'_> {
             all => format!(" and {} more", all - 4),
         };
         let what = format!(
-            "the account file has no {}{more}, whose NT hash would still let somebody in",
+            "the account file has no {}{more}, whose NT hash was left behind: as good as a password, and of no use",
             some(&names)
         );
         let remedy = format!("postern account remove {} {first}", self.server());
