@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use postern_control::client::Request;
 use postern_control::query::QueueRow;
+use postern_sasl::NtHash;
 use postern_tests::definition::{Definition, text};
 use postern_tests::peers::{Dovecot, Postfix};
 use postern_tests::stage::{PATIENCE, Stage, private, server};
@@ -142,6 +143,42 @@ fn another_postern_is_shown_a_proof_bound_to_the_channel() -> Outcome {
     }
     let log = stage.log();
     assert!(!log.contains(PASSWORD) && !log.contains("builder.bob-2"));
+    Ok(())
+}
+
+#[test]
+fn a_windows_account_logs_in_by_ntlm_bound_to_the_channel() -> Outcome {
+    let mut stage = Stage::new()?;
+    let (listen, smart_host) = (wait::free_address()?, wait::free_address()?);
+    let (password, hashes) = (
+        stage.path("etc/exchange.password"),
+        stage.path("etc/hub.nt"),
+    );
+    private(&password, PASSWORD)?;
+    let hash = NtHash::of(PASSWORD).to_hex();
+    private(&hashes, &format!("alice:{}\n", *hash))?;
+    let accounts = format!(
+        "[{{ file = {}, nt_hashes = {} }}]",
+        text(&stage.path("etc/hub.toml").to_string_lossy()),
+        text(&hashes.to_string_lossy())
+    );
+    hub(&stage, smart_host, |d| {
+        d.authentication("accounts", accounts)
+            .authentication("ntlm", "{ channel_binding = \"require\" }")
+    })?;
+    let login = format!(
+        "{{ integrated = {{ user = \"CORP\\\\alice\", password_file = {} }} }}",
+        text(&password.to_string_lossy())
+    );
+    let definition = out(listen, smart_host, &way(&stage.certificate(), login));
+    stage.define("out", &definition)?;
+    stage.start_with(&["hub", "out"])?;
+    send(listen, "carol@hub.test")?;
+    maildir::wait(&stage.path("mail/carol"), 1)?;
+    stage.wait_empty("out")?;
+    let log = stage.log();
+    assert!(log.contains("mechanism=\"GSS-SPNEGO\""), "{log}");
+    assert!(!log.contains(PASSWORD) && !log.contains(&**hash));
     Ok(())
 }
 
