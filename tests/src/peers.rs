@@ -6,6 +6,7 @@
 //! | [`Dovecot`] | LMTP into Maildirs | root |
 //! | [`Slapd`] | OpenLDAP, with accounts and groups | |
 //! | [`Samba`] | an Active Directory domain controller | root |
+//! | [`Member`] | winbind on another host of its domain | root |
 //! | [`Dns`] | nsd with a zone, unbound before it | |
 //!
 //! Each ends with its value. Never: a file outside the peer's folder, a service of the system, a fixed port.
@@ -19,5 +20,5 @@ mod slapd;
 pub use dns::Dns;
 pub use dovecot::Dovecot;
 pub use postfix::Postfix;
-pub use samba::Samba;
+pub use samba::{Member, Samba};
 pub use slapd::Slapd;

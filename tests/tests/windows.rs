@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use post::Post;
 use postern_control::auth::{Account, Blob, Terms};
 use postern_sasl::Mechanism;
-use postern_tests::peers::Samba;
+use postern_tests::peers::{Member, Samba};
 use postern_tests::stage::PATIENCE;
 use postern_tests::wire::Wire;
 use postern_tests::{Failure, Outcome, program, wait};
@@ -86,6 +86,38 @@ fn winbind_knows_who_they_are() -> Outcome {
             "{end:?}"
         );
     }
+    Ok(())
+}
+
+/// On a host that is no controller, the names in the challenge must be the host's own, or the controller refuses.
+#[test]
+fn a_member_asks_its_controller() -> Outcome {
+    program::need_root("AD's ports are below 1024")?;
+    let folder = tempfile::tempdir()?;
+    let samba = Samba::with_members(&folder.path().join("samba"))?;
+    let member = Member::join(&folder.path().join("member"), &samba)?;
+    let authd = Authd::start("winbind", folder.path(), &UNPRIVILEGED)?;
+    let right = Samba::ALICE.1;
+    for name in [
+        "alice",
+        r"corp.postern.test\alice",
+        "alice@corp.postern.test",
+    ] {
+        is_alice(&authd.password((name, right), &[])?.account()?, "password");
+        is_alice(&authd.find(name, &[])?.account()?, "");
+        let end = authd.ntlm(Mechanism::Ntlm, (name, right), &terms(), |_| ())?;
+        is_alice(&end.account()?, "NTLM");
+    }
+    let jörg = authd.password(Samba::JÖRG, &[])?.account()?;
+    assert!(jörg.groups.contains(&"Süd-Vertrieb".to_owned()), "{jörg:?}");
+    refusals(&authd)?;
+    drop(samba);
+    let login = || authd.ntlm(Mechanism::Ntlm, Samba::ALICE, &terms(), |_| ());
+    let end = login()?;
+    assert!(matches!(end, End::Unavailable(_)), "{end:?}");
+    let end = authd.find("carol", &[])?;
+    assert!(matches!(end, End::Unavailable(_)), "{end:?}");
+    drop(member);
     Ok(())
 }
 

@@ -8,14 +8,18 @@
 //!   mallory   disabled             frank   must change the password first
 //!   erin      expired              heidi   may log in at no hour
 //!   mailer    is smtp/post.corp.postern.test, and has a keytab
-//!   reader    is imap/post.corp.postern.test
+//!   reader    is imap/post.corp.postern.test        MX1$   a member host
 //!   sales ∋ alice · staff ∋ sales · interns ∋ bob
 //! ```
 //! Making a domain takes 20 s; it is made once, kept in the target folder (`peers/samba-N`), and each test runs a copy.
 //!
 //! winbind is asked by libwbclient at `/run/samba/winbindd`, which is compiled in. A test that wants this domain's own
 //! goes into a mount namespace in which `/run/samba` is its own ([`Samba::with_winbind`]): what it starts afterwards is
-//! there too, and neither the host's winbind nor another test's is ever asked.
+//! there too, and neither the host's winbind nor another test's is ever asked. [`Member`] is another host of the domain.
+
+mod member;
+
+pub use member::Member;
 
 use crate::{Failure, program, wait};
 use nix::fcntl::{Flock, FlockArg};
@@ -39,7 +43,7 @@ pub struct Samba {
 }
 
 /// To be raised when what is made below changes: the domains kept are found by it.
-const EDITION: u32 = 3;
+const EDITION: u32 = 4;
 
 /// The folders of a controller that its settings name.
 const FOLDERS: [(&str, &str); 7] = [
@@ -55,6 +59,7 @@ const FOLDERS: [(&str, &str); 7] = [
 /// Fills a new domain; Debian's own Python has the modules.
 const ACCOUNTS: &str = r#"
 import sys
+from pathlib import Path
 from samba.auth import system_session
 from samba.param import LoadParm
 from samba.samdb import SamDB
@@ -89,6 +94,21 @@ for name, change in [
     for name, service in [("mailer", "smtp"), ("reader", "imap")]
 ]:
     db.modify_ldif(f"dn: CN={name},CN=Users,{db.domain_dn()}\nchangetype: modify\n{change}\n")
+db.newcomputer("MX1")
+db.setpassword("(sAMAccountName=MX1$)", sys.argv[2], False)
+db.modify_ldif(f"""dn: CN=MX1,CN=Computers,{db.domain_dn()}
+changetype: modify
+replace: dNSHostName
+dNSHostName: mx1.corp.postern.test
+-
+replace: servicePrincipalName
+servicePrincipalName: HOST/mx1.corp.postern.test
+servicePrincipalName: HOST/MX1
+-
+replace: msDS-SupportedEncryptionTypes
+msDS-SupportedEncryptionTypes: 28
+""")
+Path(sys.argv[1]).with_name("sid").write_text(db.get_domain_sid())
 for group, member in [("sales", "alice"), ("staff", "sales"), ("interns", "bob"), ("Süd-Vertrieb", "jörg")]:
     db.newgroup(group)
     db.add_remove_group_members(group, [member])
@@ -115,6 +135,7 @@ impl Samba {
     pub const JÖRG: (&str, &str) = ("jörg", "Grüße.Jörg7");
     /// Its Kerberos realm.
     pub const REALM: &str = "CORP.POSTERN.TEST";
+    const MEMBER_PASSWORD: &str = "Member.Mx1-never-typed";
     /// The host whose services `smtp` and `imap` its Kerberos knows.
     pub const HOST: &str = "post.corp.postern.test";
 
@@ -127,22 +148,23 @@ impl Samba {
     /// The same with Kerberos and winbind. The calling thread goes into a mount namespace for good, and takes along what
     /// it starts from here on, threads and processes.
     pub fn with_winbind(folder: &Path) -> Result<Samba, Failure> {
-        own_winbind()?;
+        own_place(WINBIND)?;
         let peer = Samba::serving("rpc, ldap, cldap, kdc, winbindd", folder)?;
-        wait::until_true("winbind to answer", Duration::from_secs(60), || {
-            program::run("wbinfo", ["--ping"], b"").is_ok_and(|output| output.status.success())
-        })
-        .map_err(|error| format!("{error}\n{}", peer.log()))?;
-        // As on any host: its group may ask about proofs. Samba itself leaves that to the administrator.
-        program::succeed(program::run(
-            "chgrp",
-            [
-                "winbindd_priv".as_ref(),
-                folder.join("state/winbindd_privileged").as_os_str(),
-            ],
-            b"",
-        )?)?;
+        until_winbind_answers(folder).map_err(|error| format!("{error}\n{}", peer.log()))?;
         Ok(peer)
+    }
+
+    /// The same, as a controller that members ask. The calling thread stays where it is.
+    pub fn with_members(folder: &Path) -> Result<Samba, Failure> {
+        let start = || {
+            own_place(WINBIND)?;
+            let peer = Samba::serving("rpc, ldap, cldap, kdc, s3fs, winbindd", folder)?;
+            until_winbind_answers(folder).map_err(|error| format!("{error}\n{}", peer.log()))?;
+            wait::until_listening(SocketAddr::new(peer.address, 445), Duration::from_secs(60))?;
+            Ok(peer)
+        };
+        std::thread::scope(|scope| scope.spawn(start).join())
+            .map_err(|_| "the thread that starts the controller panicked")?
     }
 
     fn serving(services: &str, folder: &Path) -> Result<Samba, Failure> {
@@ -299,6 +321,7 @@ fn make(folder: &Path) -> Result<(), Failure> {
     )?;
     let mut fill = Command::new("/usr/bin/python3");
     fill.args(["-c", ACCOUNTS]).arg(&conf);
+    fill.arg(Samba::MEMBER_PASSWORD);
     program::succeed(program::run_command(fill, b"")?)?;
     let mut export = Command::new(program::find("samba-tool")?);
     export.args(["domain", "exportkeytab", "-s"]).arg(&conf);
@@ -309,20 +332,29 @@ fn make(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Takes the calling thread into a mount namespace in which `/run/samba` is empty and its own.
-fn own_winbind() -> Result<(), Failure> {
-    let place = Path::new("/run/samba");
+/// Where libwbclient looks for winbind.
+const WINBIND: &str = "/run/samba";
+
+/// Takes the calling thread into a mount namespace in which this folder is empty and its own.
+fn own_place(place: &str) -> Result<(), Failure> {
     fs::create_dir_all(place)?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-    mount(
-        Some("tmpfs"),
-        place,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("mode=755"),
-    )?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(none, "/", none, private, none)?;
+    let (tmpfs, mode) = (Some("tmpfs"), Some("mode=755"));
+    Ok(mount(tmpfs, place, tmpfs, MsFlags::empty(), mode)?)
+}
+
+/// Waits for the winbind in the calling thread's place, and lets its group ask about proofs: Samba itself leaves that to
+/// the administrator.
+fn until_winbind_answers(folder: &Path) -> Result<(), Failure> {
+    wait::until_true("winbind to answer", Duration::from_secs(60), || {
+        program::run("wbinfo", ["--ping"], b"").is_ok_and(|output| output.status.success())
+    })?;
+    let pipe = folder.join("state/winbindd_privileged");
+    let words = ["winbindd_priv".as_ref(), pipe.as_os_str()];
+    program::succeed(program::run("chgrp", words, b"")?)?;
     Ok(())
 }
 
