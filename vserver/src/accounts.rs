@@ -232,7 +232,7 @@ impl Accounts {
 
     /// The account that a name at login means, without its password. Dovecot is not asked: it answers to passwords only.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<LoggedIn>, Unavailable> {
-        if let Some(found) = self.find_listed(name).await? {
+        if let Some(found) = self.find_listed(name, true).await? {
             return Ok(Some(found));
         }
         for source in &self.sources {
@@ -245,13 +245,18 @@ impl Accounts {
         Ok(None)
     }
 
-    /// The same, among those of files and directories alone.
-    async fn find_listed(&self, name: &str) -> Result<Option<LoggedIn>, Unavailable> {
-        let whole = completed(name, &self.default_domain);
+    /// The same, among those of files and directories alone; the default domain completes the name if it is to.
+    async fn find_listed(
+        &self,
+        name: &str,
+        complete: bool,
+    ) -> Result<Option<LoggedIn>, Unavailable> {
+        let default_domain = if complete { &self.default_domain } else { "" };
+        let whole = completed(name, default_domain);
         for source in &self.sources {
             let found = match source {
                 Source::File(source) => {
-                    find_account([source.file()], name, &self.default_domain).map(LoggedIn::of)
+                    find_account([source.file()], name, default_domain).map(LoggedIn::of)
                 }
                 Source::Ldap(source) => match (source.find(name).await?, &whole) {
                     (None, Some(whole)) => source.find(whole).await?,

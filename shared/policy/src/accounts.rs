@@ -49,22 +49,29 @@ pub fn completed(name: &str, default_domain: &str) -> Option<String> {
     bare.then(|| format!("{name}@{default_domain}"))
 }
 
+/// Whether the accounts of `domain` are meant by their bare names too: it is the one domain or realm whose accounts are
+/// taken, or the first of those `listed`. Otherwise one domain's alice would be another's.
+pub fn is_home(domain: Option<&str>, listed: &[String]) -> bool {
+    let is = |home: &String| domain.is_none_or(|domain| home.eq_ignore_ascii_case(domain));
+    listed.first().is_none_or(is)
+}
+
 /// The names that somebody is looked for by whom a domain or a ticket has proved, in order: `alice@corp.example` or
-/// `CORP\alice`, then `alice`. The first that another source knows is the account.
-pub fn windows_names(name: &str, domain: Option<&str>) -> Vec<String> {
+/// `CORP\alice`, then `alice` where the domain is at [home](is_home). The first that another source knows is the account.
+pub fn windows_names(name: &str, domain: Option<&str>, home: bool) -> Vec<String> {
     let mut names: Vec<String> = domain
         .map(|domain| whole(name, domain))
         .into_iter()
         .collect();
     // A domain's name never stands for somebody outside it: a realm may well have one that is called `boss@example.com`.
-    if domain.is_none() || is_bare(name) {
+    if domain.is_none() || (home && is_bare(name)) {
         names.push(name.to_owned());
     }
     names
 }
 
 /// The account of somebody whom a domain or a ticket has proved and no other source knows. It has one address: in the
-/// default domain, or in the realm.
+/// default domain (empty where the domain is not at [home](is_home)), or in the realm.
 pub fn windows_account(
     name: &str,
     domain: Option<&str>,
@@ -150,7 +157,11 @@ mod tests {
             ("EU\\boss", Some("CORP"), &["CORP\\EU\\boss"]),
             ("host/mx1", Some("CORP.EXAMPLE"), &["host/mx1@corp.example"]),
         ] {
-            assert_eq!(windows_names(name, domain), expected, "{name} {domain:?}");
+            assert_eq!(
+                windows_names(name, domain, true),
+                expected,
+                "{name} {domain:?}"
+            );
         }
     }
 
@@ -221,6 +232,24 @@ mod tests {
             // Neither may log in by a password, or be taken for somebody who may.
             assert!(account.password.is_empty() && account.scram.is_none());
         }
+    }
+
+    #[test]
+    fn a_bare_name_is_of_one_domain() {
+        let listed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        for (domain, names, home) in [
+            (Some("CORP"), &[][..], true),
+            (None, &["CORP"], true),
+            (Some("corp"), &["CORP", "LAB"], true),
+            (Some("LAB"), &["CORP", "LAB"], false),
+            (Some("CORP"), &["*"], false),
+        ] {
+            let listed: Vec<String> = listed(names);
+            assert_eq!(is_home(domain, &listed), home, "{domain:?} {names:?}");
+        }
+        assert_eq!(windows_names("alice", Some("LAB"), false), ["LAB\\alice"]);
+        let account = windows_account("alice", Some("LAB"), "", &[]);
+        assert_eq!((&*account.name, account.addresses.len()), ("LAB\\alice", 0));
     }
 
     #[test]

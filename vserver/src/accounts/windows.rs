@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use postern_control::auth::{Account, Answer, Blob, Question};
-use postern_policy::{find_account, windows_account, windows_names};
+use postern_policy::{find_account, is_home, windows_account, windows_names};
 use postern_sasl::{Inner, Secret};
 
 use super::{Accounts, Asked, Authd, Checked, LoggedIn, Source, Unavailable};
@@ -49,19 +49,21 @@ impl Accounts {
             let none = || "an NT hash, but no account in the account file".to_owned();
             return Ok(found.map(LoggedIn::of).ok_or_else(none));
         }
-        Ok(Ok(self.resolved(account).await?))
+        Ok(Ok(self.resolved(by, account).await?))
     }
 
     /// The addresses and groups of files and directories, and the groups the domain says.
-    async fn resolved(&self, account: &Account) -> Result<LoggedIn, Unavailable> {
+    async fn resolved(&self, by: &Integrated, account: &Account) -> Result<LoggedIn, Unavailable> {
         let domain = account.domain.as_deref();
-        for name in windows_names(&account.name, domain) {
-            if let Some(mut found) = self.find_listed(&name).await? {
+        let home = is_home(domain, &by.domains);
+        for name in windows_names(&account.name, domain, home) {
+            if let Some(mut found) = self.find_listed(&name, home).await? {
                 found.groups.extend(account.groups.iter().cloned());
                 return Ok(found);
             }
         }
-        let own = windows_account(&account.name, domain, &self.default_domain, &account.groups);
+        let default_domain = if home { &self.default_domain } else { "" };
+        let own = windows_account(&account.name, domain, default_domain, &account.groups);
         Ok(LoggedIn::of(&own))
     }
 
@@ -81,7 +83,7 @@ impl Accounts {
             domains,
         });
         Ok(match said.await? {
-            Said::Account(account) => Checked::Right(self.resolved(&account).await?),
+            Said::Account(account) => Checked::Right(self.resolved(source, &account).await?),
             Said::Refused { guess: true, why } => Checked::Wrong(why),
             Said::Refused { why, .. } if is_unknown(&why) => Checked::Unknown,
             Said::Refused { why, .. } => Checked::Wrong(why),
@@ -99,7 +101,7 @@ impl Accounts {
             domains,
         });
         match said.await? {
-            Said::Account(account) => Ok(Some(self.resolved(&account).await?)),
+            Said::Account(account) => Ok(Some(self.resolved(source, &account).await?)),
             Said::Refused { .. } => Ok(None),
         }
     }

@@ -287,7 +287,7 @@ pub(super) fn check(
     ntlm_rules(reader, settings);
     let (mut ntlm, mut kerberos) = (0, 0);
     for (source, place) in settings.accounts.iter().zip(sources) {
-        one_account_for_two(reader, settings, source, place);
+        names_alone(reader, settings, source, place);
         ntlm += usize::from(source.serves_ntlm());
         kerberos += usize::from(source.serves_kerberos());
         if source.serves_kerberos() {
@@ -338,8 +338,8 @@ fn ntlm_rules(reader: &mut Reader<'_>, settings: &Authentication) {
     }
 }
 
-/// People of the same name in two domains, where the name alone finds an account or makes an address.
-fn one_account_for_two(
+/// Several domains, where the name alone finds an account or makes an address: that is the first one's, or nobody's.
+fn names_alone(
     reader: &mut Reader<'_>,
     settings: &Authentication,
     source: &AccountSource,
@@ -355,8 +355,20 @@ fn one_account_for_two(
     };
     let by_name = !settings.default_domain.is_empty() || settings.accounts.iter().any(finds);
     if by_name && (names.len() > 1 || names.iter().any(|name| name == "*")) {
-        let what = format!("people of the same name in two {kind}s are one account here");
-        let remedy = format!("see to it that there are none, or list one {kind}");
+        let (what, remedy) = match names.first().filter(|first| *first != "*") {
+            Some(first) => (
+                format!(
+                    "people of other {kind}s than {first} are no account's by their names alone"
+                ),
+                format!("name their accounts with the {kind} before or behind, or list one {kind}"),
+            ),
+            None => (
+                format!("where every {kind} is taken, nobody is found by a bare name"),
+                format!(
+                    "name accounts with the {kind} before or behind, or list the {kind}s, your own first"
+                ),
+            ),
+        };
         reader.note_that(place.clone(), what, remedy);
     }
 }
