@@ -73,6 +73,12 @@ fn winbind_knows_who_they_are() -> Outcome {
     authd
         .ntlm(Mechanism::Ntlm, Samba::JÖRG, &terms(), |_| ())?
         .account()?;
+    // Helpers that have died are not asked: others are started.
+    assert!(authd.kill_helpers()? > 0);
+    for _ in 0..8 {
+        let end = authd.ntlm(Mechanism::Ntlm, Samba::ALICE, &terms(), |_| ())?;
+        is_alice(&end.account()?, "NTLM");
+    }
     refusals(&authd)?;
     bindings(&authd)?;
     drop(samba);

@@ -1,9 +1,12 @@
 //! A postern-authd that a test is the worker of: what it answers, question by question.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use postern_control::auth::{Account, Answer, Blob, Question, Terms};
 use postern_control::{Link, Received, VERSION};
 use postern_sasl::{Bindings, Credentials, Login, Mechanism, Peer, Secret};
 use postern_tests::Failure;
+use postern_tests::stage::children_of;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -70,6 +73,15 @@ impl Authd {
             Answer::Hello { .. } => Ok(authd),
             other => Err(format!("greeted with {other:?}").into()),
         }
+    }
+
+    /// Ends the helpers it has started.
+    pub(crate) fn kill_helpers(&self) -> Result<usize, Failure> {
+        let helpers = children_of(i32::try_from(self.child.id())?);
+        for pid in &helpers {
+            kill(Pid::from_raw(*pid), Signal::SIGKILL)?;
+        }
+        Ok(helpers.len())
     }
 
     /// A number for an exchange.

@@ -132,15 +132,13 @@ impl Tools {
         let Some(sid) = self.account(host, (domain, user), deadline)? else {
             return Ok(None);
         };
-        let mut sids = self.sids(&sid, deadline)?;
-        let named = self.names(&sids, deadline)?;
+        let named = self.names(&self.sids(&sid, deadline)?, deadline)?;
         let mut groups: Vec<String> = Vec::new();
         for (of, name, kind) in &named {
             if *of != sid && matches!(kind, 2 | 4 | 5) && !groups.contains(name) {
                 groups.push(name.clone());
             }
         }
-        sids.clear();
         let own = named.into_iter().find(|(of, _, _)| *of == sid);
         let Some((domain, name)) = self.canonical(host, &sid, own, deadline)? else {
             return Ok(None);
