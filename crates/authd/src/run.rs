@@ -14,10 +14,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use postern_control::Link;
 use postern_sandbox::limits::{self, Limits};
+use postern_sandbox::{Confined, Reach, confine};
 use zeroize::Zeroizing;
 
 use crate::backend::Backend;
@@ -45,6 +47,14 @@ const LIMITS: Limits = Limits {
     open_files: Some(256),
     threads: None,
 };
+
+/// What the Kerberos library reads as it works, and what executing this program again takes.
+const KERBEROS: [&str; 6] = ["/etc", "/usr", "/lib", "/lib64", "/proc", "/proc/self/exe"];
+
+/// What winbind's helpers are and read; the pipe itself is a socket.
+const WINBINDS: [&str; 8] = [
+    "/bin", "/etc", "/lib", "/lib64", "/proc", "/run", "/usr", "/var",
+];
 
 /// Why this process ends with anything but 0.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +115,7 @@ fn live(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
         [server, "hashes"] => {
             let hashes = Hashes::read(&secret()?)?;
             tracing::info!(server, accounts = hashes.len(), "NT hashes");
-            live_with(vec![Box::new(hashes)])
+            live_with(&Reach::default(), vec![Box::new(hashes)])
         }
         [server, "winbind"] => {
             drop_secret()?;
@@ -114,16 +124,36 @@ fn live(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
             let winbind = winbind.map_err(Failure::Secret)?;
             tracing::info!(server, "winbind");
             let boxed = |winbind| -> Box<dyn Backend> { Box::new(winbind) };
-            live_with(winbind.into_iter().map(boxed).collect())
+            let reach = Reach {
+                read: &WINBINDS.map(Path::new),
+                write: &["/dev/null".as_ref()],
+            };
+            live_with(&reach, winbind.into_iter().map(boxed).collect())
         }
-        [server, "kerberos", rest @ ..] => live_with(kerberos::open(server, rest)?),
+        [server, "kerberos", rest @ ..] => {
+            let backends = kerberos::open(server, rest)?;
+            let settings = std::env::var_os("KRB5_CONFIG").unwrap_or_default();
+            let settings: Vec<PathBuf> = std::env::split_paths(&settings).collect();
+            let settings = settings.iter().map(PathBuf::as_path);
+            let read: Vec<&Path> = KERBEROS.iter().map(Path::new).chain(settings).collect();
+            let reach = Reach {
+                read: &read,
+                // Of its own folder, for replays.
+                write: &[".".as_ref(), "/dev/null".as_ref()],
+            };
+            live_with(&reach, backends)
+        }
         _ => Err(Failure::Called(format!("called with {words:?}"))),
     }
 }
 
-fn live_with(backends: Vec<Box<dyn Backend>>) -> Result<(), Failure> {
+fn live_with(reach: &Reach<'_>, backends: Vec<Box<dyn Backend>>) -> Result<(), Failure> {
     limits::apply(&LIMITS).map_err(system("limit this process"))?;
     limits::harden().map_err(system("shut this process off"))?;
+    match confine(reach).map_err(system("shut off files and network"))? {
+        Confined::Fully => {}
+        less => tracing::warn!("files and network are shut off {}", less.as_str()),
+    }
     serve::serve(link()?, backends)
 }
 

@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::process::Command;
 
-use postern_sandbox::{Limits, Posture, apply, harden, strays};
+use postern_sandbox::{Confined, Limits, Posture, Reach, apply, confine, harden, strays};
 
 /// Runs one of the tests below alone, in a child, with a word in its environment that lets it act.
 fn alone(test: &str) {
@@ -95,4 +95,45 @@ fn a_leaked_descriptor_shows() {
             .iter()
             .all(|stray| stray.number != number)
     );
+}
+
+#[test]
+fn only_what_is_named_stays_within_reach() {
+    let test = "only_what_is_named_stays_within_reach";
+    if !in_child(test) {
+        return alone(test);
+    }
+    let folder = std::env::temp_dir().join(format!("postern-sandbox-{}", std::process::id()));
+    let (read, write) = (folder.join("read"), folder.join("write"));
+    for folder in [&read, &write] {
+        std::fs::create_dir_all(folder).expect("made");
+        std::fs::write(folder.join("file"), "text").expect("written");
+    }
+    let open = std::fs::File::open(folder.join("read/file")).expect("open");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let reach = Reach {
+        read: &[&read, "/nowhere".as_ref()],
+        write: &[&write],
+    };
+    let confined = confine(&reach).expect("confined");
+    if confined == Confined::Not {
+        // Said, and no failure: the kernel has none.
+        return eprintln!("files are shut off {}", confined.as_str());
+    }
+    assert!(std::fs::read(read.join("file")).is_ok());
+    assert!(std::fs::write(read.join("other"), "").is_err());
+    assert!(std::fs::write(write.join("other"), "").is_ok());
+    assert!(std::fs::read("/etc/passwd").is_err());
+    assert!(std::fs::read_dir(&folder).is_err());
+    assert!(Command::new("/bin/true").status().is_err());
+    assert!(open.metadata().is_ok(), "what is open stays open");
+    if confined == Confined::Fully {
+        assert!(std::net::TcpStream::connect(address).is_err());
+        assert!(std::net::TcpListener::bind("127.0.0.1:0").is_err());
+    }
+    for file in [write.join("file"), write.join("other")] {
+        std::fs::remove_file(file).expect("its own");
+    }
+    assert!(std::fs::remove_file(read.join("file")).is_err());
 }
