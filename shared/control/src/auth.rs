@@ -141,9 +141,9 @@ pub enum Answer {
         exchange: u32,
         /// Who it said it was, if it came to that.
         name: Option<String>,
-        /// Why, for the log.
+        /// Why, for the log. An account that the domain does not have is `NT_STATUS_NO_SUCH_USER`: the next source is asked.
         why: String,
-        /// Whether this was a guess at a password.
+        /// Whether this was a guess at a password of the source's own.
         guess: bool,
     },
     /// It cannot be found out now.

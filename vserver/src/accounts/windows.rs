@@ -25,7 +25,7 @@ pub(crate) struct Integrated {
 /// What an authd's answer to one question comes to.
 enum Said {
     Account(Box<Account>),
-    Refused { why: String, guess: bool },
+    Refused { why: String },
 }
 
 impl Accounts {
@@ -84,9 +84,8 @@ impl Accounts {
         });
         Ok(match said.await? {
             Said::Account(account) => Checked::Right(self.resolved(source, &account).await?),
-            Said::Refused { guess: true, why } => Checked::Wrong(why),
-            Said::Refused { why, .. } if is_unknown(&why) => Checked::Unknown,
-            Said::Refused { why, .. } => Checked::Wrong(why),
+            Said::Refused { why } if is_unknown(&why) => Checked::Unknown,
+            Said::Refused { why } => Checked::Wrong(why),
         })
     }
 
@@ -121,7 +120,7 @@ impl Integrated {
         let question = question(asked.exchange, self.domains.clone());
         match asked.ask(question).await.map_err(Unavailable::because)? {
             Answer::Account { account, .. } => Ok(Said::Account(account)),
-            Answer::Refused { why, guess, .. } => Ok(Said::Refused { why, guess }),
+            Answer::Refused { why, .. } => Ok(Said::Refused { why }),
             Answer::Unavailable { why, .. } => Err(Unavailable::because(why)),
             _ => Err(Unavailable::because("an answer to another question")),
         }
