@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use postern_access::Login;
 use postern_config::{Account, AccountFile};
-use postern_policy::{completed, dovecots, find_account};
+use postern_policy::{completed, dovecots, find_account, is_home};
 use postern_sasl::{ScramKeys, Secret};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -269,6 +269,21 @@ impl Accounts {
             }
         }
         Ok(None)
+    }
+
+    /// The name that wrong guesses at an account are counted by, however the client writes it, as far as that shows without
+    /// asking anybody: with the default domain, and without a Windows domain that a bare name means.
+    pub(crate) fn counted_name(&self, name: &str) -> String {
+        let bare = name.split_once('\\').filter(|(domain, _)| {
+            let means = |by: &Integrated| is_home(Some(domain), &by.domains);
+            let domains = self.sources.iter().filter_map(|source| match source {
+                Source::Windows(by) => Some(by),
+                _ => None,
+            });
+            domains.chain(&self.ntlm).any(means)
+        });
+        let name = bare.map_or(name, |(_, bare)| bare);
+        completed(name, &self.default_domain).unwrap_or_else(|| name.to_owned())
     }
 
     /// What a name would be if it were an account of Dovecot's: for explanations, never for a login.

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_control::query::{Answer, Question, Which};
+use postern_control::query::{Answer, Guessed, Question, Which};
 use postern_control::{Link, Received, VERSION};
 use tokio::time::timeout;
 
@@ -96,6 +96,13 @@ async fn answer(server: &Arc<Server>, question: Question, uid: u32) -> Answer {
         }
         Question::Release { which } => {
             tracing::info!(target: "audit", server = %server.name, uid, ?which, "lockouts released");
+            let which = match which {
+                Guessed::Account(name) => {
+                    let generation = server.generation.load();
+                    Guessed::Account(generation.accounts.counted_name(&name))
+                }
+                other => other,
+            };
             Answer::Changed {
                 count: server.guesses.release(&which),
             }

@@ -131,3 +131,39 @@ impl Integrated {
 fn is_unknown(why: &str) -> bool {
     why.contains("NT_STATUS_NO_SUCH_USER")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guesses_at_an_account_count_together_however_it_is_written() {
+        let serving = |domains: &[&str]| Integrated {
+            source: 0,
+            authd: Authd::new(None),
+            domains: domains.iter().map(ToString::to_string).collect(),
+        };
+        let post = |ntlm| Accounts::new(Vec::new(), "example.test").integrated(ntlm, None);
+        for (domains, written, counted) in [
+            (Some(&["CORP", "LAB"][..]), "alice", "alice@example.test"),
+            (Some(&["CORP", "LAB"]), r"corp\alice", "alice@example.test"),
+            (
+                Some(&["CORP", "LAB"]),
+                "alice@example.test",
+                "alice@example.test",
+            ),
+            // Another alice.
+            (
+                Some(&["CORP", "LAB"]),
+                r"LAB\alice",
+                r"LAB\alice@example.test",
+            ),
+            (Some(&["*"]), r"CORP\alice", r"CORP\alice@example.test"),
+            // Hashes are of no domain, whatever the client writes.
+            (Some(&[]), r"ANY\alice", "alice@example.test"),
+            (None, r"CORP\alice", r"CORP\alice@example.test"),
+        ] {
+            assert_eq!(post(domains.map(serving)).counted_name(written), counted);
+        }
+    }
+}

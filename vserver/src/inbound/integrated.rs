@@ -132,7 +132,7 @@ impl UnderWay {
         if !account.authzid.as_ref().is_none_or(is_itself) {
             return attempt.refused(Some(&said), OTHER, None);
         }
-        attempt.server.guesses.right(&said);
+        attempt.guessed_right(&said);
         let bound = if account.bound { ", bound to TLS" } else { "" };
         End::Account(found, format!("{}{bound}", account.proof))
     }

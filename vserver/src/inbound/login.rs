@@ -210,7 +210,7 @@ impl Walk {
     ) -> Option<LoggedIn> {
         match end {
             End::Account(found, proof) => {
-                attempt.server.guesses.right(&found.account);
+                attempt.guessed_right(&found.account);
                 attempt.log(mechanism, &found.account, "accepted", &proof);
                 count(&attempt.server.counters.logins_accepted);
                 ask.accept(AuthAnswer::Success {
@@ -263,7 +263,8 @@ impl Attempt<'_> {
         let (Some(rule), Some(guess)) = (rule, guess) else {
             return;
         };
-        let locked = self.server.guesses.wrong(name, self.client, guess, rule);
+        let name = self.generation.accounts.counted_name(name);
+        let locked = self.server.guesses.wrong(&name, self.client, guess, rule);
         for (what, _) in ["account", "address"]
             .iter()
             .zip(locked)
@@ -276,7 +277,14 @@ impl Attempt<'_> {
 
     pub(super) fn is_locked_out(&self, name: &str) -> bool {
         let rule = self.generation.definition.authentication.lockout;
-        rule.is_some() && self.server.guesses.locked(name, self.client)
+        let name = self.generation.accounts.counted_name(name);
+        rule.is_some() && self.server.guesses.locked(&name, self.client)
+    }
+
+    /// Its guesses are forgotten.
+    pub(super) fn guessed_right(&self, name: &str) {
+        let name = self.generation.accounts.counted_name(name);
+        self.server.guesses.right(&name);
     }
 
     /// The keys of an account, made-up ones where it has none: the exchange then ends like one with a wrong password.
