@@ -211,6 +211,29 @@ fn lockouts_are_seen_and_released() -> Outcome {
     Ok(())
 }
 
+/// A changed account file serves without an order: posternd sees it. Sessions go on.
+#[test]
+fn a_new_account_needs_no_reload() -> Outcome {
+    let (stage, _, plain) = post_with(|d| d.authentication("basic_requires_tls", "false"))?;
+    let mut session = Wire::open(plain)?;
+    let (bob, carol) = ("builder.bob-2", ACCOUNTS.replace("bob", "carol"));
+    let login = |account: &str| -> Result<String, Failure> {
+        let blob = base64(&format!("\0{account}\0{bob}"));
+        Wire::open(plain)?.say(&format!("AUTH PLAIN {blob}"))
+    };
+    assert!(login("bob")?.starts_with("235"));
+    assert!(login("carol")?.starts_with("535"));
+    // As `postern account` does it: another file takes the place.
+    private(&stage.path("etc/fresh.toml"), &carol)?;
+    std::fs::rename(stage.path("etc/fresh.toml"), stage.path("etc/scram.toml"))?;
+    wait::until("carol logs in", Duration::from_secs(30), || {
+        login("carol").ok().filter(|reply| reply.starts_with("235"))
+    })?;
+    assert!(login("bob")?.starts_with("535"));
+    session.expect("250", "NOOP")?;
+    Ok(())
+}
+
 /// Each refusal in a session comes later than the one before.
 #[test]
 fn guessing_takes_time() -> Outcome {

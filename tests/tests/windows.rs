@@ -263,6 +263,18 @@ fn a_domain_that_is_away_is_later() -> Outcome {
     };
     let (mut early, reply) = login()?;
     assert!(reply.starts_with("235"), "{reply}");
+    // So it is explained, without a password: the domain's groups decide.
+    for (login, code) in [(r"CORP\alice", 0), ("bob", 1), ("nobody", 1)] {
+        let sender = format!("{}@corp.postern.test", login.trim_start_matches(r"CORP\"));
+        let words = ["explain", "post", "--from", "127.0.0.1", "--login", login];
+        let more = ["--sender", &sender, "--to", "carol@elsewhere.test"];
+        let explained = post.stage.postern(&[&words[..], &more].concat())?;
+        assert_eq!(
+            explained.status.code(),
+            Some(code),
+            "{login}: {explained:?}"
+        );
+    }
     samba.freeze_winbind()?;
     let (mut later, reply) = login()?;
     assert!(reply.starts_with("454 4.7.0"), "{reply}");
