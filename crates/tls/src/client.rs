@@ -3,7 +3,8 @@
 //! | kind | the certificate | used where |
 //! |---|---|---|
 //! | opportunistic | any: encryption without authentication (RFC 7435) | no better is demanded |
-//! | verified | chain to a root, name of the host | a smart host or route that requires it |
+//! | verified | chain to a root, name of the host | a smart host or route that requires it, MTA-STS |
+//! | dane | what the host's TLSA records name ([`crate::dane`]) | a host that has such records |
 //!
 //! Each configuration is made at the first handshake that needs it: reading the system's roots takes time and memory
 //! that an idle server should not pay.
@@ -26,6 +27,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::certs::{Error, PemFile};
+use crate::dane::{Pins, Verifier};
 
 /// Hosts whose tickets are kept.
 const REMEMBERED: usize = 64;
@@ -54,6 +56,7 @@ enum Trust {
     Anyone,
     SystemRoots,
     Roots(PemFile),
+    Dane(Pins),
 }
 
 impl ClientTls {
@@ -70,6 +73,11 @@ impl ClientTls {
     /// Encrypts to a server that one of these roots vouches for.
     pub fn verified_by(roots: PemFile) -> ClientTls {
         ClientTls::new(Trust::Roots(roots))
+    }
+
+    /// Encrypts to a server that these TLSA records name. For one host, and not kept: a ticket would outlive the records.
+    pub fn dane(pins: Pins) -> ClientTls {
+        ClientTls::new(Trust::Dane(pins))
     }
 
     fn new(trust: Trust) -> ClientTls {
@@ -98,11 +106,16 @@ impl ClientTls {
     {
         let config = self.config().map_err(io::Error::other)?;
         let name = self.name(host)?;
-        TlsConnector::from(config).connect(name, stream).await
+        let connected = TlsConnector::from(config).connect(name, stream).await;
+        connected.map_err(plain)
     }
 
     /// The name to ask for and to check.
     fn name(&self, host: &str) -> io::Result<ServerName<'static>> {
+        let host = match &self.0.trust {
+            Trust::Dane(pins) => &pins.base,
+            _ => host,
+        };
         let bare = host.strip_suffix('.').unwrap_or(host);
         match (ServerName::try_from(bare.to_owned()), &self.0.trust) {
             (Ok(name), _) => Ok(name),
@@ -116,19 +129,33 @@ impl ClientTls {
     }
 }
 
+/// The words of a refusal of our own, which the library shows as a value.
+fn plain(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let words = match inner {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(why))) => why.0.to_string(),
+        _ => return error,
+    };
+    io::Error::new(io::ErrorKind::InvalidData, words)
+}
+
 fn configure(trust: &Trust) -> Result<ClientConfig, Error> {
     let provider = crate::provider();
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
         Trust::Anyone => Arc::new(AnyCertificate(provider.signature_verification_algorithms)),
         Trust::SystemRoots => verifier(system_roots()?, &provider)?,
         Trust::Roots(file) => verifier(crate::server::roots(file)?, &provider)?,
+        Trust::Dane(pins) => Arc::new(Verifier::new(pins, &provider)),
     };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
-    config.resumption = Resumption::in_memory_sessions(REMEMBERED);
+    config.resumption = match trust {
+        Trust::Dane(_) => Resumption::disabled(),
+        _ => Resumption::in_memory_sessions(REMEMBERED),
+    };
     Ok(config)
 }
 

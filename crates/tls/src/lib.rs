@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! PEM files ─▶ certs: parsed, fitted, dated ─▶ ServerTls ─▶ accept(stream) ─▶ TlsStream ─▶ Facts
-//!                                    ClientTls: opportunistic | verified ─▶ connect(host, stream) ─┘
+//!                             ClientTls: opportunistic | verified | dane ─▶ connect(host, stream) ─┘
+//!                                                   └─▶ Https: one document
 //! ```
 //!
 //! One provider of cryptography, aws-lc-rs, named in every configuration and never the process's default.
@@ -11,6 +12,7 @@
 
 pub mod certs;
 pub mod dane;
+pub mod https;
 pub mod mta_sts;
 
 mod binding;

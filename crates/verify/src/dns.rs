@@ -15,7 +15,6 @@ mod desk;
 mod dkim;
 mod dmarc;
 mod fqdn;
-mod https;
 mod mta_sts;
 mod mx;
 mod row;
@@ -28,15 +27,25 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use postern_dns::Ask;
-use postern_tls::PemFile;
 use postern_tls::dane::Chain;
+use postern_tls::{ClientTls, PemFile};
 use tokio::time::Instant;
 
 pub use self::fqdn::is_public;
-pub use self::https::Https;
 pub use self::row::{Asked, Grade, Group, Report, Row};
+pub use postern_tls::https::Https;
 
 use self::desk::Desk;
+
+/// How policies are fetched: trusting the roots of this system, or those of a PEM file (path, text), at a port that is
+/// 443 but for tests.
+pub fn https(roots: Option<(PathBuf, Vec<u8>)>, port: u16) -> Https {
+    let tls = match roots {
+        None => ClientTls::verified(),
+        Some((path, text)) => ClientTls::verified_by(PemFile { path, text }),
+    };
+    Https::new(tls, port)
+}
 
 /// What is to be expected: the server as its definition has it.
 #[derive(Debug, Default)]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use clap::Args;
 use postern_config::Definition;
 use postern_dns::Direct;
-use postern_verify::dns::{self, Grade, Https, Reach, Report, View};
+use postern_verify::dns::{self, Grade, Reach, Report, View};
 
 use super::Places;
 use crate::failure::{Error, plain};
@@ -143,7 +143,7 @@ impl CheckDns {
             Some(path) => Some((path.clone(), facts::read(path)?)),
         };
         Ok(Reach {
-            https: (!self.no_https).then(|| Https::new(roots, self.https_port)),
+            https: (!self.no_https).then(|| dns::https(roots, self.https_port)),
             deadline: Duration::from_secs(self.deadline),
         })
     }

@@ -1,15 +1,14 @@
 //! One GET over verified TLS, as small as MTA-STS allows (RFC 8461 §3.3): no redirect, no cache, one document.
 //!
-//! Never: more than 64 KiB of it, or a moment past the deadline.
+//! Never: more than 64 KiB of it, or a moment past the deadline; a look-up.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::time::Duration;
 
-use postern_tls::{ClientTls, PemFile};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+
+use crate::ClientTls;
 
 /// How documents are fetched.
 #[derive(Clone, Debug)]
@@ -20,88 +19,78 @@ pub struct Https {
 }
 
 impl Https {
-    /// Trusts the roots of this system, or those of a PEM file (path, text).
-    pub fn new(roots: Option<(PathBuf, Vec<u8>)>, port: u16) -> Https {
-        let tls = match roots {
-            None => ClientTls::verified(),
-            Some((path, text)) => ClientTls::verified_by(PemFile { path, text }),
-        };
+    /// Takes documents from servers that `tls` vouches for.
+    pub fn new(tls: ClientTls, port: u16) -> Https {
         Https { tls, port }
+    }
+
+    /// Fetches `path` from the first of the addresses of `host` that answers. The error says what is wrong, in words.
+    pub async fn get(
+        &self,
+        host: &str,
+        addresses: &[IpAddr],
+        path: &str,
+        until: Instant,
+    ) -> Result<Response, String> {
+        let mut failure = "it has no address".to_owned();
+        for address in addresses.iter().take(MOST_ADDRESSES) {
+            let one = self.one(host, SocketAddr::new(*address, self.port), path);
+            match timeout_at(until, one).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(why)) => failure = why,
+                Err(_) => return Err(format!("{address} does not answer in time")),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn one(&self, host: &str, address: SocketAddr, path: &str) -> Result<Response, String> {
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| format!("{address} cannot be reached: {error}"))?;
+        let tls = self.tls.connect(host, stream).await;
+        let mut stream = tls.map_err(|error| format!("TLS with {address} fails: {error}"))?;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/plain\r\nUser-Agent: postern\r\nConnection: close\r\n\r\n"
+        );
+        let broke = |error: std::io::Error| format!("the connection with {address} broke: {error}");
+        stream.write_all(request.as_bytes()).await.map_err(broke)?;
+        stream.flush().await.map_err(broke)?;
+        let mut bytes = Vec::new();
+        let mut piece = [0; 4096];
+        loop {
+            let length = match stream.read(&mut piece).await {
+                Ok(length) => length,
+                // A server that closes without a word of TLS; whether all came is seen below.
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => 0,
+                Err(error) => return Err(broke(error)),
+            };
+            bytes.extend_from_slice(&piece[..length]);
+            if let Some(response) = parse(&bytes, length == 0)? {
+                return Ok(response);
+            }
+        }
     }
 }
 
 /// A document that came with status 200.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Response {
-    pub(super) content_type: Option<String>,
-    pub(super) body: Vec<u8>,
+pub struct Response {
+    /// As the server names it.
+    pub content_type: Option<String>,
+    /// The document.
+    pub body: Vec<u8>,
 }
 
 /// A policy is some hundred bytes.
 const LONGEST_BODY: usize = 64 * 1024;
 /// Status line and fields.
 const LONGEST_HEAD: usize = 16 * 1024;
-/// RFC 8461 §3.3 suggests a minute; who waits at a prompt has less.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Addresses of the host that are tried.
 const MOST_ADDRESSES: usize = 3;
 
-/// Fetches `path` from the first address that answers. The error says what is wrong, in words.
-pub(super) async fn get(
-    https: &Https,
-    host: &str,
-    addresses: &[IpAddr],
-    path: &str,
-    until: Instant,
-) -> Result<Response, String> {
-    let until = until.min(Instant::now() + PATIENCE);
-    let mut failure = "it has no address".to_owned();
-    for address in addresses.iter().take(MOST_ADDRESSES) {
-        let one = one(https, host, SocketAddr::new(*address, https.port), path);
-        match timeout_at(until, one).await {
-            Ok(Ok(response)) => return Ok(response),
-            Ok(Err(why)) => failure = why,
-            Err(_) => return Err(format!("{address} does not answer in time")),
-        }
-    }
-    Err(failure)
-}
-
-async fn one(
-    https: &Https,
-    host: &str,
-    address: SocketAddr,
-    path: &str,
-) -> Result<Response, String> {
-    let stream = TcpStream::connect(address)
-        .await
-        .map_err(|error| format!("{address} cannot be reached: {error}"))?;
-    let tls = https.tls.connect(host, stream).await;
-    let mut stream = tls.map_err(|error| format!("TLS with {address} fails: {error}"))?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/plain\r\nUser-Agent: postern\r\nConnection: close\r\n\r\n"
-    );
-    let broke = |error: std::io::Error| format!("the connection with {address} broke: {error}");
-    stream.write_all(request.as_bytes()).await.map_err(broke)?;
-    stream.flush().await.map_err(broke)?;
-    let mut bytes = Vec::new();
-    let mut piece = [0; 4096];
-    loop {
-        let length = match stream.read(&mut piece).await {
-            Ok(length) => length,
-            // A server that closes without a word of TLS; whether all came is seen below.
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => 0,
-            Err(error) => return Err(broke(error)),
-        };
-        bytes.extend_from_slice(&piece[..length]);
-        if let Some(response) = parse(&bytes, length == 0)? {
-            return Ok(response);
-        }
-    }
-}
-
 /// The document, once it is whole; nothing as long as more must come. `ended` says that no more will.
-pub(super) fn parse(bytes: &[u8], ended: bool) -> Result<Option<Response>, String> {
+fn parse(bytes: &[u8], ended: bool) -> Result<Option<Response>, String> {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
         return match (ended, bytes.len() > LONGEST_HEAD) {
             (false, false) => Ok(None),
@@ -213,7 +202,7 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[path = "../../../../tests/fuzz/mutate.rs"]
+#[path = "../../../tests/fuzz/mutate.rs"]
 mod mutate;
 
 #[cfg(test)]
