@@ -1,4 +1,4 @@
-//! One question, and all that a name server's answer tells: for a person who wants to see why, not for delivery.
+//! One question, and all that a name server's answer tells: for a person who wants to see why, and for DANE.
 //!
 //! [`crate::Lookup`] gives what mail needs; [`Ask`] also says who answered, over what, through which aliases, and
 //! whether the resolver vouches for it.
@@ -9,15 +9,16 @@ use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::lookup::Exchange;
+use crate::lookup::{Error, Exchange, Kind};
 
 /// Records of one answer kept; of a longer one the rest is counted.
 pub const MOST_RECORDS: usize = 256;
 
-/// Who answers single questions: [`crate::Direct`] from the network, [`crate::Zone`] from a table.
+/// Who answers single questions: [`crate::Direct`] from the network, [`crate::Resolver`] from this host's own name server,
+/// [`crate::Zone`] from a table.
 pub trait Ask {
     /// Asks for the records of one type at a name: any case, with or without the final dot, underscores too.
-    fn ask(&self, name: &str, wanted: Type) -> impl Future<Output = Result<Told, Untold>>;
+    fn ask(&self, name: &str, wanted: Type) -> impl Future<Output = Result<Told, Untold>> + Send;
 }
 
 /// The types of record that may be asked for.
@@ -31,6 +32,8 @@ pub enum Type {
     Mx,
     /// Names of an address.
     Ptr,
+    /// The name that a name stands for: in [`Told::aliases`], and not followed further.
+    Cname,
     /// Texts.
     Txt,
     /// Certificates that a TLS server may show (RFC 6698).
@@ -44,6 +47,7 @@ impl fmt::Display for Type {
             Type::Aaaa => "AAAA",
             Type::Mx => "MX",
             Type::Ptr => "PTR",
+            Type::Cname => "CNAME",
             Type::Txt => "TXT",
             Type::Tlsa => "TLSA",
         })
@@ -77,6 +81,20 @@ pub struct Untold {
     pub server: Option<SocketAddr>,
     /// What went wrong, in a few words.
     pub reason: String,
+}
+
+impl Untold {
+    /// As a look-up tells it: for now, whatever the reason.
+    pub(crate) fn about(self, name: &str, kind: Kind) -> Error {
+        Error::Temporary {
+            name: name.to_owned(),
+            kind,
+            reason: match self.server {
+                Some(server) => format!("{server}: {}", self.reason),
+                None => self.reason,
+            },
+        }
+    }
 }
 
 /// What one record holds.

@@ -177,6 +177,7 @@ fn record_type(wanted: Type) -> RecordType {
         Type::Aaaa => RecordType::AAAA,
         Type::Mx => RecordType::MX,
         Type::Ptr => RecordType::PTR,
+        Type::Cname => RecordType::CNAME,
         Type::Txt => RecordType::TXT,
         Type::Tlsa => RecordType::TLSA,
     }

@@ -10,6 +10,9 @@
 //! | says that it cannot (SERVFAIL, REFUSED), or nonsense | the next is asked |
 //! | is silent or out of reach | the next is asked, and this one is asked last for a while |
 //!
+//! What DNSSEC vouches for is asked through [`Ask`], and only of name servers on this host: nobody on the way can forge
+//! their word. Those keep the answers; here they are not kept.
+//!
 //! Never: a search list; an answer later than the deadline; "there is none" where no name server said so.
 
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +28,8 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 
+use crate::ask::{Ask, Told, Type, Untold};
+use crate::direct::Direct;
 use crate::lookup::{self, Answer, Error, Exchange, Kind, Lookup};
 
 /// Answers kept in memory at most.
@@ -39,6 +44,10 @@ const MOST_RECORDS: usize = 256;
 const MOST_SERVERS: usize = 4;
 /// A server that did not answer is asked last for so long.
 const REST: Duration = Duration::from_secs(30);
+
+/// Why nothing is asked that DNSSEC must vouch for.
+const NO_TRUSTED: &str =
+    "no name server on this host (127.0.0.1, ::1) could be asked whether DNSSEC vouches for it";
 
 /// How a [`Resolver`] asks.
 #[derive(Clone, Debug)]
@@ -135,6 +144,16 @@ impl Resolver {
         }
     }
 
+    /// The name servers on this host, which can be believed when they say that DNSSEC vouches for an answer.
+    pub fn trusted(&self) -> Result<Vec<SocketAddr>, String> {
+        let mut servers = match self.0.settings.servers.as_slice() {
+            [] => Direct::system_servers()?,
+            servers => servers.to_vec(),
+        };
+        servers.retain(|server| server.ip().to_canonical().is_loopback());
+        Ok(servers)
+    }
+
     async fn family(&self, host: &str, record: RecordType) -> Result<Answer<IpAddr>, Error> {
         let found = self.query(host, record, Kind::Address).await?;
         answer(host, Kind::Address, &found, |data| match data {
@@ -174,6 +193,15 @@ impl Lookup for Resolver {
         merge(six, four)
     }
 
+    async fn texts(&self, name: &str) -> Result<Answer<Box<[u8]>>, Error> {
+        let name = lookup::ascii(name)?;
+        let found = self.query(&name, RecordType::TXT, Kind::Text).await?;
+        answer(&name, Kind::Text, &found, |data| match data {
+            RData::TXT(text) => Some(text.txt_data.concat().into()),
+            _ => None,
+        })
+    }
+
     async fn pointers(&self, address: IpAddr) -> Result<Answer<Box<str>>, Error> {
         let name = lookup::reverse_name(address);
         let found = self.query(&name, RecordType::PTR, Kind::Pointer).await?;
@@ -181,6 +209,27 @@ impl Lookup for Resolver {
             RData::PTR(name) => Some(host(&name.0)),
             _ => None,
         })
+    }
+}
+
+impl Ask for Resolver {
+    async fn ask(&self, name: &str, wanted: Type) -> Result<Told, Untold> {
+        let untold = |reason: String| Untold {
+            server: None,
+            reason,
+        };
+        let servers = self.trusted().map_err(untold)?;
+        if servers.is_empty() {
+            return Err(untold(NO_TRUSTED.to_owned()));
+        }
+        let Settings {
+            deadline,
+            server_timeout,
+            ..
+        } = self.0.settings;
+        let direct = Direct::new(&servers, server_timeout);
+        let told = tokio::time::timeout(deadline, direct.ask(name, wanted)).await;
+        told.unwrap_or_else(|_| Err(untold("no answer within the deadline".to_owned())))
     }
 }
 

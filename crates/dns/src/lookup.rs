@@ -21,6 +21,9 @@ pub trait Lookup: Send + Sync {
     /// A host with addresses of one family is an answer, whatever became of the other family's query.
     fn addresses(&self, host: &str) -> impl Future<Output = Result<Answer<IpAddr>, Error>> + Send;
 
+    /// The TXT records of a name, the strings of each joined.
+    fn texts(&self, name: &str) -> impl Future<Output = Result<Answer<Box<[u8]>>, Error>> + Send;
+
     /// The names that an address's reverse zone gives it: claims, until [`crate::reverse::confirm`] has checked them.
     fn pointers(
         &self,
@@ -57,6 +60,12 @@ pub enum Kind {
     Address,
     /// Names of an address.
     Pointer,
+    /// Texts.
+    Text,
+    /// Certificates that a TLS server may show (RFC 6698).
+    Association,
+    /// The name that a name stands for.
+    Alias,
 }
 
 impl fmt::Display for Kind {
@@ -65,6 +74,9 @@ impl fmt::Display for Kind {
             Kind::Mx => "MX",
             Kind::Address => "address",
             Kind::Pointer => "PTR",
+            Kind::Text => "TXT",
+            Kind::Association => "TLSA",
+            Kind::Alias => "CNAME",
         })
     }
 }

@@ -12,7 +12,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use crate::lookup::{self, Answer, Error, Exchange, Lookup};
+use crate::ask::{Ask, Data, Told, Type};
+use crate::lookup::{self, Answer, Error, Exchange, Kind, Lookup};
 
 /// No domain needs more hosts tried; a longer list costs its tail.
 pub const MOST_HOSTS: usize = 16;
@@ -65,6 +66,52 @@ pub async fn find<L: Lookup>(
             })
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The same, of one who knows what DNSSEC vouches for: only then the list may be secure.
+pub async fn find_vouched<A: Ask>(
+    ask: &A,
+    domain: &str,
+    is_self: impl Fn(&str) -> bool,
+    dice: &mut Dice,
+) -> Result<MailHosts, Error> {
+    let told = match lookup::literal(domain) {
+        Some(_) => Told::default(),
+        None => {
+            let told = ask.ask(domain, Type::Mx).await;
+            told.map_err(|untold| untold.about(domain, Kind::Mx))?
+        }
+    };
+    let alone = |secure| MailHosts::Try {
+        hosts: vec![domain.into()],
+        ttl: Duration::ZERO,
+        secure,
+    };
+    let records: Vec<Exchange> = told.data.into_iter().filter_map(exchange).collect();
+    match records.is_empty() {
+        true if lookup::literal(domain).is_some() => Ok(alone(false)),
+        true if !told.exists => Err(Error::NotFound {
+            name: domain.to_owned(),
+        }),
+        true if is_self(&lookup::ascii(domain)?) => Ok(MailHosts::Loop),
+        true => Ok(alone(told.vouched)),
+        false => Ok(order(
+            Answer {
+                records,
+                ttl: Duration::ZERO,
+                secure: told.vouched,
+            },
+            is_self,
+            dice,
+        )),
+    }
+}
+
+fn exchange(data: Data) -> Option<Exchange> {
+    match data {
+        Data::Exchange(one) => Some(one),
+        _ => None,
     }
 }
 

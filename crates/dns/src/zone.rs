@@ -140,6 +140,7 @@ impl Records {
             Type::A => addresses(true),
             Type::Aaaa => addresses(false),
             Type::Mx => self.exchanges.iter().cloned().map(Data::Exchange).collect(),
+            Type::Cname => Vec::new(),
             Type::Ptr => self.pointers.iter().cloned().map(Data::Pointer).collect(),
             Type::Txt => self.texts.iter().cloned().map(Data::Text).collect(),
             Type::Tlsa => self
@@ -166,6 +167,7 @@ impl Ask for Zone {
             .map_err(|error| untold(error.to_string()))?
             .into_owned();
         let mut told = Told::default();
+        let mut unvouched = false;
         while told.aliases.len() < MOST_ALIASES {
             let Some(records) = self.names.get(&name) else {
                 return Ok(told);
@@ -175,10 +177,16 @@ impl Ask for Zone {
             }
             if let Some(target) = &records.alias {
                 told.aliases.push(target.as_str().into());
+                if wanted == Type::Cname {
+                    (told.exists, told.vouched) = (true, records.vouched);
+                    return Ok(told);
+                }
+                // One step that nobody vouches for is enough.
+                unvouched |= !records.vouched;
                 name.clone_from(target);
                 continue;
             }
-            (told.exists, told.vouched) = (true, records.vouched);
+            (told.exists, told.vouched) = (true, records.vouched && !unvouched);
             told.data = records.data(wanted);
             told.left_out = told.data.len().saturating_sub(MOST_RECORDS);
             told.data.truncate(MOST_RECORDS);
@@ -202,6 +210,10 @@ impl Lookup for Zone {
             });
         }
         self.ask(host, Kind::Address, |records| &records.addresses)
+    }
+
+    async fn texts(&self, name: &str) -> Result<Answer<Box<[u8]>>, Error> {
+        self.ask(name, Kind::Text, |records| &records.texts)
     }
 
     async fn pointers(&self, address: IpAddr) -> Result<Answer<Box<str>>, Error> {
