@@ -18,6 +18,7 @@ pub mod mta_sts;
 mod binding;
 mod client;
 mod facts;
+mod hello;
 mod server;
 
 mod der;
@@ -27,6 +28,7 @@ pub use certs::{CertificateFacts, Error, PairFiles, PemFile};
 pub use client::ClientTls;
 pub use der::rsa_bits;
 pub use facts::{Facts, client_names};
+pub use hello::{Offer, advice};
 pub use server::{MinVersion, ServerSettings, ServerTls, Strength};
 
 /// The streams after a handshake.

@@ -27,6 +27,7 @@ use postern_smtp::{
     self as smtp, Ask, Event, Mail, Queued, Rcpt, Reply, Secured, Session, Stranger,
 };
 use postern_spool::Envelope;
+use postern_tls::Offer;
 use postern_track::Event as Tracked;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -166,7 +167,12 @@ impl Connection {
         let (Wire::Plain(stream), Some(tls)) = (wire, &self.generation.server_tls) else {
             return None;
         };
-        let failure = match timeout(HANDSHAKE, tls.accept(stream)).await {
+        let mut offer = None;
+        let accept = async {
+            offer = Wire::offer(&stream).await;
+            tls.accept(stream).await
+        };
+        let failure = match timeout(HANDSHAKE, accept).await {
             Ok(Ok(stream)) => {
                 let facts = postern_tls::Facts::of_server(stream.get_ref().1);
                 let shown: Box<str> = facts.to_string().into();
@@ -175,12 +181,20 @@ impl Connection {
                 count(&self.server.counters.tls_handshakes);
                 return Some(Wire::Tls(Box::new(stream)));
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "nothing came".to_owned(),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
         };
-        count(&self.server.counters.tls_failures);
-        tracing::info!(server = %self.server.name, client = %self.client, %failure, "TLS handshake failed");
+        self.tell_of_failure(offer.as_ref(), failure.as_ref());
         None
+    }
+
+    /// One line: what went wrong, what the client offered, and what can be done.
+    fn tell_of_failure(&self, offer: Option<&Offer>, failure: Option<&io::Error>) {
+        count(&self.server.counters.tls_failures);
+        let advice = postern_tls::advice(offer, failure);
+        let failure = failure.map_or("nothing came".to_owned(), io::Error::to_string);
+        let offered = offer.map_or("no TLS".to_owned(), Offer::to_string);
+        tracing::info!(server = %self.server.name, client = %self.client, %failure, %offered, advice, "TLS handshake failed");
     }
 
     /// RFC 3207 §4.2: what was said before the handshake counts for nothing.

@@ -12,9 +12,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use postern_smtp::Session;
-use postern_tls::ServerStream;
+use postern_tls::{Offer, ServerStream};
 use rustix::net::RecvFlags;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -49,6 +49,18 @@ impl Wire {
                 session.receive(Instant::now(), &scratch[..count]);
             }
         });
+    }
+
+    /// Waits for a client's hello, and says what it offers; nothing is taken from the stream.
+    pub(crate) async fn offer(stream: &TcpStream) -> Option<Offer> {
+        let peek = || {
+            BUFFER.with_borrow_mut(|scratch| {
+                let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+                let (count, _) = rustix::net::recv(stream, &mut scratch[..], flags)?;
+                Ok(Offer::read(&scratch[..count]))
+            })
+        };
+        stream.async_io(Interest::READABLE, peek).await.ok()?
     }
 
     /// Reads what is there into `session`; 0 at the end of the stream.
