@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 use postern_config::{
     AccountFile, AccountSource, Authentication, Definition, Finding, Identity, LdapBind,
     LdapSource as LdapSettings, LoginSecret, MinStrength, MinVersion, OutboundLogin,
-    OutboundSecurity, Severity,
+    OutboundSecurity, OutboundTls, Severity,
 };
 use postern_control::worker::{Item, Manifest};
 use postern_delivery::security::{Login, Security};
@@ -174,6 +174,8 @@ impl Builder<'_> {
         let accounts = self.accounts(&definition);
         let policy = Policy::build(definition, &mut self.source);
         let definition = policy.definition.clone();
+        let resolver = resolver(&definition);
+        self.dane(&definition, &resolver);
         let routes = outbound::routes_of(
             &definition,
             |written| self.way_out(written),
@@ -194,7 +196,7 @@ impl Builder<'_> {
             sessions: SessionSettings::new(|mode| session_settings(&definition, mode, means)),
             server_tls,
             client_tls: ClientTls::opportunistic(),
-            resolver: resolver(&definition),
+            resolver,
             routes: Arc::new(routes),
             accounts,
             policy,
@@ -365,6 +367,25 @@ impl Builder<'_> {
         let login = written.login.as_ref();
         let login = login.and_then(|login| self.next_hop_login(login));
         outbound::security(written, trust, login)
+    }
+
+    /// Whether anybody can be asked what DNSSEC vouches for. `/etc/resolv.conf` may be mended while we run, and until then
+    /// mail waits: a reason to warn, not to stand still.
+    fn dane(&mut self, definition: &Definition, resolver: &Resolver) {
+        let mut securities = definition.delivery.securities();
+        if securities.all(|security| security.tls != OutboundTls::Dane) {
+            return;
+        }
+        let why = match resolver.trusted() {
+            Ok(servers) if !servers.is_empty() => return,
+            Ok(_) => "no name server in /etc/resolv.conf is on this host".to_owned(),
+            Err(error) => format!("/etc/resolv.conf cannot be read: {error}"),
+        };
+        let what = format!("mail with tls = \"dane\" waits: {why}, so nobody can be believed about DNSSEC");
+        let remedy = "run a resolver that validates (unbound) on this host, and write external_dns = [\"127.0.0.1\"] in [delivery]";
+        let finding = Finding::error(self.source.path, what, remedy);
+        let finding = finding.with_severity(Severity::Warning);
+        self.source.findings.push(finding);
     }
 
     fn next_hop_login(&mut self, written: &OutboundLogin) -> Option<Login> {

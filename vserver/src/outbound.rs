@@ -37,7 +37,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postern_config::Definition;
-use postern_delivery::Terms;
+use postern_delivery::policies::HTTPS;
+use postern_delivery::{Policies, Terms};
 use postern_spool::{Due, Envelope, QueueId, Spool};
 use postern_tls::ClientTls;
 use postern_track::Journal;
@@ -53,6 +54,8 @@ use scheduler::{Bounds, Entry, Part, Queue, Split, Ticket, Todo};
 
 /// A next hop that has a message whole when the server stops has this long to confirm it; a slower one may get it twice.
 const FINISH: Duration = Duration::from_secs(60);
+/// Policies are looked through for those to fetch anew at this interval.
+const FRESH: Duration = Duration::from_secs(60 * 60);
 /// The timer looks at the clock at least this often, so that a clock that is set does not hold mail up.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -75,6 +78,7 @@ pub(crate) struct Outbound(Arc<Core>);
 struct Core {
     parts: OutboundParts,
     verified_tls: ClientTls,
+    policies: Policies,
     runtime: Handle,
     queue: Mutex<Queue>,
     /// Whether nothing more is taken up: those who only look for a host leave at once.
@@ -106,6 +110,7 @@ impl Outbound {
         let bounds = bounds(&parts.generation.load().definition);
         let core = Arc::new(Core {
             verified_tls: ClientTls::verified(),
+            policies: Policies::new(Some(parts.state.join("mta-sts")), HTTPS),
             runtime: Handle::current(),
             queue: Mutex::new(Queue::new(bounds)),
             stopping: watch::Sender::new(false),
@@ -118,6 +123,7 @@ impl Outbound {
         let outbound = Outbound(core);
         outbound.due(due);
         outbound.0.runtime.spawn(timer(Arc::clone(&outbound.0)));
+        outbound.0.runtime.spawn(refresh(Arc::clone(&outbound.0)));
         outbound
     }
 
@@ -277,6 +283,7 @@ impl Core {
             limit: definition.messages.max_messages_per_connection,
             tls: generation.client_tls.clone(),
             verified_tls: self.verified_tls.clone(),
+            policies: self.policies.clone(),
         }
     }
 
@@ -324,6 +331,24 @@ async fn timer(core: Arc<Core>) {
         tokio::select! {
             () = sleep(wait) => {}
             () = core.sooner.notified() => {}
+        }
+    }
+}
+
+/// Keeps the policies of MTA-STS from running out.
+async fn refresh(core: Arc<Core>) {
+    let mut stopping = core.stopping.subscribe();
+    loop {
+        tokio::select! {
+            () = sleep(FRESH) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+        let generation = core.parts.generation.load_full();
+        let mut securities = generation.definition.delivery.securities();
+        if securities.any(|security| security.mta_sts) {
+            let terms = core.terms();
+            let tls = terms.checking(generation.routes.security());
+            core.policies.refresh(&generation.resolver, tls).await;
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | [`outcome`] | what became of one recipient |
 //! | [`security`] | what must hold on a connection (pure) |
 //! | [`route`] | recipient → way (pure) |
+//! | [`policies`] | what domains promise of their TLS (MTA-STS), fetched and kept |
 //! | [`hosts`] | way → a connection: hosts in order until one serves |
 //! | [`transport`] | bytes to and from a next hop, with deadlines |
 //! | [`smtp`], [`lmtp`] | a connection greeted, secured |
@@ -19,6 +20,8 @@ pub mod outcome;
 pub mod route;
 pub mod security;
 
+pub mod policies;
+
 pub mod hosts;
 pub mod transport;
 
@@ -32,4 +35,5 @@ pub mod notice;
 
 pub use carry::{Delivery, Feed, Parcel, Rest};
 pub use outcome::{Answer, Handed, Outcome};
+pub use policies::Policies;
 pub use smtp::{Connection, Rested, Terms};

@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use postern_smtp::EnhancedCode;
 
+use crate::security::Demand;
+
 /// What became of one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -94,6 +96,14 @@ impl Answer {
             5 => Outcome::Failed(self),
             _ => Outcome::Deferred(self),
         }
+    }
+
+    /// The same answer, and who made it matter, where that is not the definition.
+    pub fn because(mut self, demand: &Demand) -> Answer {
+        if *demand != Demand::Definition {
+            self.text = Cow::Owned(format!("{}; {demand}", self.text));
+        }
+        self
     }
 
     /// The same answer, but about something that may still change: 5.x.y becomes 4.x.y.

@@ -317,6 +317,11 @@ impl Table {
         }
     }
 
+    /// What must hold where nothing else is said.
+    pub fn security(&self) -> &Security {
+        &self.mx.security
+    }
+
     /// Adds a local domain.
     pub fn add_local(&mut self, domain: &str, local: Local) {
         self.local.insert(lower(domain).into(), local);

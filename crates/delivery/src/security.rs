@@ -5,6 +5,15 @@
 //! | none | clear | clear | – |
 //! | opportunistic | TLS, whoever it is | clear | a new connection, in clear |
 //! | required | TLS | refused | refused |
+//! | dane | as opportunistic | as opportunistic | as opportunistic |
+//!
+//! For one host that may become `required`, by whoever says so first:
+//!
+//! | says | the certificate |
+//! |---|---|
+//! | the host's TLSA records (with `dane`) | must be one that they name (RFC 7672 §2.2) |
+//! | … none of them of use | may be anyone's |
+//! | the domain's MTA-STS policy (with `mta_sts`), enforced | must be valid for the host, which the policy must name |
 //!
 //! A login is never sent outside TLS (RFC 4954 §4), and then the certificate must be that of the host named in the
 //! definition: a password given to whoever answers would be worth no more than one sent in clear. So a login turns
@@ -14,6 +23,7 @@
 //!
 //! Never: a handshake; this file only says what is wanted of one.
 
+use std::fmt;
 use std::sync::Arc;
 
 use postern_sasl::{Bindings, Mechanism, Secret};
@@ -29,6 +39,32 @@ pub enum Tls {
     Opportunistic,
     /// No TLS, no mail.
     Required,
+    /// Whatever the host's TLSA records say.
+    Dane,
+}
+
+/// Who demands TLS, where it is demanded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Demand {
+    /// The definition.
+    #[default]
+    Definition,
+    /// The host's TLSA records.
+    Dane,
+    /// The MTA-STS policy of this domain.
+    Policy(Arc<str>),
+}
+
+impl fmt::Display for Demand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Demand::Definition => f.write_str("TLS is required here"),
+            Demand::Dane => f.write_str("TLS is required by the TLSA records of the host (DANE)"),
+            Demand::Policy(domain) => {
+                write!(f, "TLS is required by the MTA-STS policy of {domain}")
+            }
+        }
+    }
 }
 
 /// What must hold on a connection.
@@ -36,6 +72,10 @@ pub enum Tls {
 pub struct Security {
     /// How much TLS.
     pub tls: Tls,
+    /// Whether MTA-STS policies are kept to.
+    pub mta_sts: bool,
+    /// Who demands TLS, if it is demanded.
+    pub demand: Demand,
     /// Whether the certificate must be valid for the host's name. A login implies it.
     pub verify: bool,
     /// Who vouches for that certificate, where it is not the system's authorities.
@@ -79,7 +119,7 @@ impl Login {
 }
 
 /// What to do next on a connection in clear, once its extensions are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Go on in clear.
     Clear,
@@ -89,7 +129,7 @@ pub enum Next {
         verify: bool,
     },
     /// This host will not do, and why.
-    Refuse(&'static str),
+    Refuse(String),
 }
 
 /// What a peer was found to be like.
@@ -102,6 +142,36 @@ pub struct Seen {
 }
 
 impl Security {
+    /// The same for a host whose certificate must be one that `tls` knows from its TLSA records.
+    pub fn pinned(&self, tls: ClientTls) -> Security {
+        Security {
+            trust: Some(tls),
+            verify: true,
+            ..self.demanded(Demand::Dane)
+        }
+    }
+
+    /// The same for a host whose TLSA records are of no use but to say that it has TLS (RFC 7672 §2.2).
+    pub fn encrypted(&self) -> Security {
+        self.demanded(Demand::Dane)
+    }
+
+    /// The same for a host that the policy of `domain` names.
+    pub fn enforced(&self, domain: &str) -> Security {
+        Security {
+            verify: true,
+            ..self.demanded(Demand::Policy(Arc::from(domain)))
+        }
+    }
+
+    fn demanded(&self, demand: Demand) -> Security {
+        Security {
+            tls: Tls::Required,
+            demand,
+            ..self.clone()
+        }
+    }
+
     /// Whether nothing may pass in clear.
     pub fn demands_tls(&self) -> bool {
         self.login.is_some() || self.tls == Tls::Required
@@ -114,34 +184,21 @@ impl Security {
 
     /// What to do with a peer in clear.
     pub fn next(&self, seen: Seen) -> Next {
-        match (self.demands_tls(), self.tls, seen) {
-            (
-                true,
-                _,
-                Seen {
-                    handshake_failed: true,
-                    ..
-                },
-            ) => Next::Refuse("TLS is required here, and the handshake failed"),
-            (
-                true,
-                _,
-                Seen {
-                    offers_starttls: false,
-                    ..
-                },
-            ) => Next::Refuse("TLS is required here, and the host does not offer STARTTLS"),
-            (true, ..) => Next::StartTls {
+        let hoped_for = matches!(self.tls, Tls::Opportunistic | Tls::Dane);
+        match (
+            self.demands_tls(),
+            seen.offers_starttls,
+            seen.handshake_failed,
+        ) {
+            (true, _, true) => Next::Refuse(format!("{}, and the handshake failed", self.demand)),
+            (true, false, _) => Next::Refuse(format!(
+                "{}, and the host does not offer STARTTLS",
+                self.demand
+            )),
+            (true, true, false) => Next::StartTls {
                 verify: self.demands_name(),
             },
-            (
-                false,
-                Tls::Opportunistic,
-                Seen {
-                    offers_starttls: true,
-                    handshake_failed: false,
-                },
-            ) => Next::StartTls { verify: false },
+            (false, true, false) if hoped_for => Next::StartTls { verify: false },
             _ => Next::Clear,
         }
     }
@@ -168,17 +225,21 @@ mod tests {
         use Next::*;
         let verified = StartTls { verify: true };
         let any = StartTls { verify: false };
-        let refused = |next| matches!(next, Refuse(_));
+        let refused = |next: Next| matches!(next, Refuse(_));
         for (tls, login, offers, failed, want) in [
             (Tls::None, None, true, false, Some(Clear)),
             (Tls::None, None, false, false, Some(Clear)),
-            (Tls::Opportunistic, None, true, false, Some(any)),
+            (Tls::Opportunistic, None, true, false, Some(any.clone())),
             (Tls::Opportunistic, None, false, false, Some(Clear)),
             (Tls::Opportunistic, None, true, true, Some(Clear)),
-            (Tls::Required, None, true, false, Some(any)),
+            (Tls::Required, None, true, false, Some(any.clone())),
             (Tls::Required, None, false, false, None),
             (Tls::Required, None, true, true, None),
-            (Tls::None, login(), true, false, Some(verified)),
+            (Tls::Dane, None, true, false, Some(any.clone())),
+            (Tls::Dane, None, false, false, Some(Clear)),
+            (Tls::Dane, None, true, true, Some(Clear)),
+            (Tls::Dane, login(), true, false, Some(verified.clone())),
+            (Tls::None, login(), true, false, Some(verified.clone())),
             (Tls::Opportunistic, login(), false, false, None),
             (Tls::Opportunistic, login(), true, true, None),
         ] {
@@ -194,6 +255,40 @@ mod tests {
             match want {
                 Some(want) => assert_eq!(next, want, "{security:?} {offers} {failed}"),
                 None => assert!(refused(next), "{security:?} {offers} {failed}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_one_host_demands_is_never_less() {
+        let general = Security {
+            tls: Tls::Dane,
+            mta_sts: true,
+            ..Security::default()
+        };
+        let absent = Seen {
+            offers_starttls: false,
+            handshake_failed: false,
+        };
+        let failed = Seen {
+            offers_starttls: true,
+            handshake_failed: true,
+        };
+        for (security, verify, words) in [
+            (general.pinned(ClientTls::opportunistic()), true, "DANE"),
+            (general.encrypted(), false, "DANE"),
+            (general.enforced("a.test"), true, "policy of a.test"),
+        ] {
+            let offered = security.next(Seen {
+                handshake_failed: false,
+                ..failed
+            });
+            assert_eq!(offered, Next::StartTls { verify });
+            for seen in [absent, failed] {
+                match security.next(seen) {
+                    Next::Refuse(why) => assert!(why.contains(words), "{why}"),
+                    other => panic!("{other:?}"),
+                }
             }
         }
     }

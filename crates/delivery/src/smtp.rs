@@ -20,6 +20,7 @@ use postern_smtp::{Client, ClientEvent, ClientSettings, EnhancedCode, Stage};
 use postern_tls::{ClientTls, Facts};
 
 use crate::outcome::Answer;
+use crate::policies::Policies;
 use crate::security::{Next, Security, Seen};
 use crate::transport::{Break, Stream, Wire, dial};
 
@@ -45,6 +46,8 @@ pub struct Terms {
     pub tls: ClientTls,
     /// TLS with a host whose certificate is valid for its name.
     pub verified_tls: ClientTls,
+    /// What domains promise of the TLS of their hosts.
+    pub policies: Policies,
 }
 
 /// A connection that carries messages.
@@ -83,7 +86,9 @@ pub async fn open(
                 .await
             {
                 Ok(connection) => connection,
-                Err(answer) if security.demands_tls() => return Err(answer),
+                Err(answer) if security.demands_tls() => {
+                    return Err(answer.because(&security.demand));
+                }
                 Err(answer) => {
                     tracing::info!(host = %answer.host, reason = %answer, "going on in clear");
                     handshake_failed = true;
@@ -106,10 +111,9 @@ pub async fn open(
 
 /// The kind of TLS that is wanted of a host.
 fn trust<'t>(security: &'t Security, terms: &'t Terms, verify: bool) -> &'t ClientTls {
-    match (verify, &security.trust) {
-        (false, _) => &terms.tls,
-        (true, Some(authorities)) => authorities,
-        (true, None) => &terms.verified_tls,
+    match verify {
+        false => &terms.tls,
+        true => terms.checking(security),
     }
 }
 
@@ -149,6 +153,13 @@ fn is_ourselves(stream: &tokio::net::TcpStream, own: &[SocketAddr]) -> bool {
         listen.port() == peer.port()
             && (listen.ip() == peer.ip() || (here && listen.ip().is_unspecified()))
     })
+}
+
+impl Terms {
+    /// The TLS in which a certificate counts, on a way with this security.
+    pub fn checking<'t>(&'t self, security: &'t Security) -> &'t ClientTls {
+        security.trust.as_ref().unwrap_or(&self.verified_tls)
+    }
 }
 
 impl Connection {
@@ -234,7 +245,7 @@ impl Connection {
         }
     }
 
-    async fn refuse(self, code: EnhancedCode, why: &'static str) -> Answer {
+    async fn refuse(self, code: EnhancedCode, why: String) -> Answer {
         let answer = self.ours(code, why);
         self.quit().await;
         answer

@@ -74,8 +74,8 @@ fn required(login: Option<Login>) -> Security {
     Security {
         tls: Tls::Required,
         verify: true,
-        trust: None,
         login,
+        ..Security::default()
     }
 }
 

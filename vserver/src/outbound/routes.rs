@@ -138,14 +138,16 @@ pub(crate) fn security(
     let (tls, verify) = match written.tls {
         OutboundTls::None => (Tls::None, false),
         OutboundTls::Opportunistic => (Tls::Opportunistic, false),
-        // `config` refuses dane in this build; nothing weaker than this may stand in for it.
-        OutboundTls::Required | OutboundTls::Dane => (Tls::Required, true),
+        OutboundTls::Required => (Tls::Required, true),
+        OutboundTls::Dane => (Tls::Dane, false),
     };
     Security {
         tls,
+        mta_sts: written.mta_sts,
         verify,
         trust,
         login,
+        ..Security::default()
     }
 }
 

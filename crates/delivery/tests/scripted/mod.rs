@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use postern_delivery::route::{Hop, Way};
 use postern_delivery::security::Security;
-use postern_delivery::{Delivery, Feed, Outcome, Parcel, Terms};
+use postern_delivery::{Delivery, Feed, Outcome, Parcel, Policies, Terms};
 use postern_spool::{Body, Envelope, Recipient};
 use postern_tls::{ClientTls, PairFiles, PemFile, ServerSettings, ServerTls};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -219,6 +219,7 @@ pub fn terms() -> Terms {
         limit: 20,
         tls: ClientTls::opportunistic(),
         verified_tls: ClientTls::verified(),
+        policies: Policies::default(),
     }
 }
 
