@@ -4,6 +4,7 @@
 
 use postern_hosting::{Identity, TlsMode};
 
+use crate::delivery::check_dane;
 use crate::grants;
 use crate::load::Definition;
 use crate::reader::Reader;
@@ -307,6 +308,7 @@ fn messages(reader: &mut Reader<'_>, definition: &Definition) {
 
 fn delivery(reader: &mut Reader<'_>, definition: &Definition) {
     let delivery = &definition.delivery;
+    check_dane(reader, delivery);
     if delivery.direct_first && delivery.smart_host.is_empty() {
         let span = reader.span_of(Section::Delivery, "direct_first");
         reader.warn(

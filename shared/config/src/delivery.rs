@@ -13,6 +13,7 @@ use postern_access::{DomainSet, Origin};
 
 use self::local::domains;
 pub use self::login::{LoginKind, LoginSecret, OutboundLogin, PasswordMechanism};
+pub(crate) use self::outbound::check_dane;
 use self::outbound::{outbound_security, resolver, routes, smart_hosts};
 use crate::fields::Fields;
 use crate::reader::{Node, Reader};
@@ -152,9 +153,9 @@ pub enum Recipients {
 pub struct OutboundSecurity {
     /// How TLS is used.
     pub tls: OutboundTls,
-    /// Whether MTA-STS policies are fetched and kept to. Not in this build.
+    /// Whether MTA-STS policies are fetched and kept to, where DANE does not decide.
     pub mta_sts: bool,
-    /// A PEM file with the authorities that vouch for the next hop; `None`: the system's.
+    /// A PEM file with the authorities that vouch for the next hop, and for the host of a policy; `None`: the system's.
     pub ca: Option<PathBuf>,
     /// How we log in at the next hop.
     pub login: Option<OutboundLogin>,
@@ -170,7 +171,7 @@ pub enum OutboundTls {
     Opportunistic,
     /// Or not at all: certificate and name must be right.
     Required,
-    /// As the domain's TLSA records say. Not in this build.
+    /// As the TLSA records of the hosts say; as [`OutboundTls::Opportunistic`] where there are none.
     Dane,
 }
 

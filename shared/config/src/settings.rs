@@ -251,7 +251,7 @@ pub static SETTINGS: &[Setting] = &[
         "The port of next hops where none is written."),
     setting!(Delivery, "outbound_security", Some(r#"{ tls = "opportunistic" }"#),
         Some(r#"{ tls = "required", login = { basic = { user = "gateway", password_file = "/etc/postern/relay.password" } } }"#),
-        "tls: none, opportunistic, or required. ca: who vouches for the next hop, instead of the system's authorities. login: how we log in there: basic (a password), integrated (a Windows account), or xoauth2 (a token_file)."),
+        "tls: none, opportunistic, required, or dane (as the hosts' TLSA records say; needs a validating resolver on this host). mta_sts: keep to the policies of domains (RFC 8461). ca: who vouches for the next hop, instead of the system's authorities. login: how we log in there: basic (a password), integrated (a Windows account), or xoauth2 (a token_file)."),
     setting!(Delivery, "smart_host", None, Some(r#"["relay.example.net:587", "[192.0.2.25]"]"#),
         "Where all foreign mail goes, tried in order; brackets: no look-up. Without it: by MX."),
     setting!(Delivery, "direct_first", Some("false"), None,

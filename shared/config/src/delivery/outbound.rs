@@ -7,9 +7,10 @@ use postern_access::Origin;
 use toml::de::DeValue;
 
 use super::login::login;
-use super::{OutboundSecurity, OutboundTls, Route};
+use super::{Delivery, OutboundSecurity, OutboundTls, Route};
 use crate::reader::{Node, Reader};
-use crate::target::SmartHost;
+use crate::settings::Section;
+use crate::target::{Host, SmartHost};
 use crate::values::{Misfit, clip, is_domain};
 
 pub(super) fn outbound_security<'t>(
@@ -36,26 +37,26 @@ pub(super) fn outbound_security<'t>(
     if let Some(node) = table.get("tls")
         && let Some(tls) = reader.word(node, &words)
     {
-        if tls == OutboundTls::Dane {
-            reader.not_yet(
-                node.span(),
-                "DANE",
-                "write \"required\" or \"opportunistic\"",
-            );
-        }
         security.tls = tls;
     }
     if let Some(node) = table.get("mta_sts")
         && let Some(wanted) = reader.truth(node)
     {
-        if wanted {
-            reader.not_yet(node.span(), "MTA-STS", "write false, or tls = \"required\"");
+        if wanted && security.tls == OutboundTls::None {
+            let what = "a policy of MTA-STS asks for TLS, and tls is \"none\"";
+            reader.error(
+                node.span(),
+                what,
+                "write tls = \"opportunistic\" or \"dane\"",
+            );
         }
         security.mta_sts = wanted;
     }
     if let Some(node) = table.get("ca") {
         security.ca = reader.path(node, "\"/etc/postern/corp-ca.pem\"");
-        let checked = security.tls == OutboundTls::Required || table.contains_key("login");
+        let checked = security.tls == OutboundTls::Required
+            || security.mta_sts
+            || table.contains_key("login");
         if !checked {
             let what = "no certificate is checked on this way out, so `ca` is of no use";
             reader.warn(node.span(), what, "write tls = \"required\" too");
@@ -69,6 +70,43 @@ pub(super) fn outbound_security<'t>(
         }
     }
     Some(security)
+}
+
+/// What DANE needs of other settings: a resolver whose word counts, and hosts that have names.
+pub(crate) fn check_dane(reader: &mut Reader<'_>, delivery: &Delivery) {
+    if delivery
+        .securities()
+        .all(|security| security.tls != OutboundTls::Dane)
+    {
+        return;
+    }
+    let away = |server: &&SocketAddr| !server.ip().to_canonical().is_loopback();
+    if let Some(server) = delivery.external_dns.iter().find(away) {
+        let what = format!(
+            "{} is not on this host: what it says of DNSSEC can be forged on the way, and tls = \"dane\" would be worth nothing",
+            server.ip()
+        );
+        reader.error(
+            reader.span_of(Section::Delivery, "external_dns"),
+            what,
+            "run a resolver that validates (unbound) on this host, and write external_dns = [\"127.0.0.1\"]",
+        );
+    }
+    let nameless = |host: &&SmartHost| matches!(host.host, Host::Address(_));
+    let general = delivery.outbound_security.tls == OutboundTls::Dane;
+    if let Some(host) = delivery
+        .smart_host
+        .iter()
+        .find(nameless)
+        .filter(|_| general)
+    {
+        let what = format!("{host} is no name, and TLSA records belong to names");
+        reader.warn(
+            reader.span_of(Section::Delivery, "smart_host"),
+            what,
+            "write the host's name, or tls = \"required\"",
+        );
+    }
 }
 
 /// One smart host, or several in a list.
