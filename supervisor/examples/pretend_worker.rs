@@ -67,7 +67,8 @@ impl Pretender {
         let stale = |(when, count): (Instant, usize)| count != sessions || when.elapsed() > Duration::from_secs(1);
         if self.told.is_some_and(stale) {
             self.told = Some((Instant::now(), sessions));
-            let alive = Report::Alive { sessions: u32::try_from(sessions)?, queued: 7 };
+            let note = if self.word == "noted" { "pretends".to_owned() } else { String::new() };
+            let alive = Report::Alive { sessions: u32::try_from(sessions)?, queued: 7, note };
             let _ = self.link.send(&alive, &[]);
         }
         Ok(())
@@ -248,7 +249,7 @@ fn misbehave_later(word: &str, link: &Link) -> Outcome<()> {
         "chatter" => {
             link.set_nonblocking(false)?;
             loop {
-                link.send(&Report::Alive { sessions: 0, queued: 0 }, &[])?;
+                link.send(&Report::Alive { sessions: 0, queued: 0, note: String::new() }, &[])?;
             }
         }
         _ => {}

@@ -14,6 +14,8 @@ use postern_hosting::ServerName;
 
 /// More reports than this in a second are chatter.
 const CHATTER: u32 = 1000;
+/// As much of its note is shown, in letters.
+const NOTE: usize = 300;
 
 /// A worker process that has been executed and not yet been reaped.
 pub(crate) struct Worker {
@@ -32,6 +34,8 @@ pub(crate) struct Worker {
     pub(crate) reaped: bool,
     pub(crate) sessions: u32,
     pub(crate) queued: u64,
+    /// What it says an administrator should know.
+    pub(crate) note: String,
     /// Why it was killed.
     pub(crate) condemned: Option<String>,
     window: (Instant, u32),
@@ -59,6 +63,7 @@ impl Worker {
             reaped: false,
             sessions: 0,
             queued: 0,
+            note: String::new(),
             condemned: None,
             window: (now, 0),
         }
@@ -106,8 +111,8 @@ impl Worker {
             (_, false) => return Err("a report before its hello".to_owned()),
             (Report::Ready, true) if self.ready.is_some() => return Err("ready twice".to_owned()),
             (Report::Ready, true) => self.ready = Some(now),
-            (Report::Alive { sessions, queued }, true) => {
-                (self.sessions, self.queued) = (*sessions, *queued);
+            (Report::Alive { sessions, queued, note }, true) => {
+                (self.sessions, self.queued, self.note) = (*sessions, *queued, note.chars().take(NOTE).collect());
             }
             _ => {}
         }

@@ -459,6 +459,7 @@ impl Supervisor {
         if let Some(silent) = silent.filter(|silent| *silent >= QUIET) {
             details.push(format!("no sign of life for {} s", silent.as_secs()));
         }
+        details.extend(worker.map(|worker| worker.note.clone()).filter(|note| !note.is_empty()));
         if !server.predecessors.is_empty() {
             details.push(format!("{} former processes drain", server.predecessors.len()));
         }

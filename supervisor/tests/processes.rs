@@ -105,6 +105,12 @@ fn a_restart_cuts_no_session_and_refuses_no_connection() {
 }
 
 #[test]
+fn what_a_worker_notes_is_shown() {
+    let (stage, _) = running("noted");
+    until("its note is shown", || (stage.row("mx").detail == "pretends").then_some(()));
+}
+
+#[test]
 fn a_predecessor_that_does_not_end_is_killed() {
     let mut stage = Stage::new();
     let address = free_address();

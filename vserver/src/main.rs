@@ -7,6 +7,7 @@
 mod run;
 
 mod assemble;
+mod certificates;
 mod generation;
 mod hosts;
 mod names;

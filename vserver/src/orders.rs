@@ -11,17 +11,19 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use postern_control::worker::{Manifest, Order, Report};
 use postern_control::{Link, Received};
 use postern_hosting::Identity;
+use postern_tls::ServerTls;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::accept;
 use crate::answers;
 use crate::assemble::{Parcel, assemble};
+use crate::certificates::Endings;
 use crate::door::Phase;
 use crate::hosts;
 use crate::packets::Packets;
@@ -58,6 +60,7 @@ struct Obedience {
     link: Packets,
     server: Arc<Server>,
     listening: Vec<Listening>,
+    endings: Endings,
 }
 
 struct Listening {
@@ -82,6 +85,7 @@ pub(crate) async fn obey(
         link,
         server,
         listening: Vec::new(),
+        endings: Endings::default(),
     };
     obedience.listen(listeners)?;
     obedience.report(&Report::Ready).await?;
@@ -213,10 +217,24 @@ impl Obedience {
         Ok(())
     }
 
-    /// Says how many sessions and messages there are, and returns what it said.
-    async fn alive(&self) -> Result<(u32, u64), Error> {
+    /// Says how many sessions and messages there are, and what else is to be known; returns what moves of it.
+    async fn alive(&mut self) -> Result<(u32, u64), Error> {
         let (sessions, queued) = (self.server.door.count(), self.server.spool.count());
-        self.report(&Report::Alive { sessions, queued }).await?;
+        let generation = self.server.generation.load_full();
+        let certificates = generation
+            .server_tls
+            .iter()
+            .flat_map(ServerTls::certificates);
+        let (note, new) = self.endings.look(certificates, SystemTime::now());
+        if new {
+            tracing::warn!(server = %self.server.name, "{note}");
+        }
+        let alive = Report::Alive {
+            sessions,
+            queued,
+            note,
+        };
+        self.report(&alive).await?;
         Ok((sessions, queued))
     }
 

@@ -146,6 +146,8 @@ pub enum Report {
         sessions: u32,
         /// Messages in the queue now.
         queued: u64,
+        /// What an administrator should know, or nothing.
+        note: String,
     },
 }
 
