@@ -96,6 +96,36 @@ fn a_failed_handshake_says_what_can_be_done() -> Outcome {
     Ok(())
 }
 
+/// A scanner finds nothing but TLS 1.2 and 1.3, with ciphers that are all strong.
+#[test]
+fn a_scanner_finds_only_what_is_modern() -> Outcome {
+    let (_stage, starttls, implicit) = post()?;
+    for (to, more) in [(starttls, &["--starttls-smtp"][..]), (implicit, &[])] {
+        let to = to.to_string();
+        let words = [&["--no-colour"], more, &[to.as_str()]].concat();
+        let found = program::succeed(program::run("sslscan", words, b"")?)?;
+        for line in [
+            "SSLv2     disabled",
+            "SSLv3     disabled",
+            "TLSv1.0   disabled",
+            "TLSv1.1   disabled",
+            "TLSv1.2   enabled",
+            "TLSv1.3   enabled",
+            "Session renegotiation not supported",
+            "TLSv1.3 not vulnerable to heartbleed",
+            "TLSv1.2 not vulnerable to heartbleed",
+        ] {
+            assert!(found.contains(line), "{line}: {found}");
+        }
+        let taken = |line: &&str| line.starts_with("Preferred") || line.starts_with("Accepted");
+        let taken: Vec<&str> = found.lines().filter(taken).collect();
+        assert_eq!(taken.len(), 6, "{found}");
+        let strong = |line: &&str| line.contains("GCM") || line.contains("CHACHA20");
+        assert!(taken.iter().all(strong), "{found}");
+    }
+    Ok(())
+}
+
 /// What the next handshake shows.
 fn serial(to: SocketAddr) -> Result<String, Failure> {
     let script = format!(
