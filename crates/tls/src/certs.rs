@@ -23,6 +23,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::der::{self, Certificate};
 
+mod describe;
+mod judge;
+
+pub use describe::{Description, KeyKind, certificates_in, is_pkcs12};
+pub use judge::{Fault, Key, Measure, Order, Roots, SOON, in_order, judge};
+
 /// A PEM file that somebody else has read; the path is for messages.
 #[derive(Clone)]
 pub struct PemFile {
@@ -355,7 +361,8 @@ fn check(files: &PairFiles, provider: &CryptoProvider, now: SystemTime) -> Resul
     let path = &files.certificate.path;
     let chain = certificates(&files.certificate)?;
     let parsed = parse(path, &chain)?;
-    let key = private_key(&files.key, provider)?;
+    let key = private_key_der(&files.key)?;
+    let key = private_key(key, files.key.path.clone(), provider)?;
     check_key(files, &parsed, key.as_ref())?;
     check_order(path, &parsed, provider)?;
     check_dates(path, &parsed, now)?;
@@ -377,7 +384,7 @@ fn check(files: &PairFiles, provider: &CryptoProvider, now: SystemTime) -> Resul
 }
 
 /// The certificates of a PEM file, one at least.
-pub(crate) fn certificates(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub fn certificates(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, Error> {
     let path = || file.path.clone();
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&file.text).collect();
     let chain = found.map_err(|error| Error::NotPem {
@@ -401,33 +408,33 @@ fn parse<'a>(path: &Path, chain: &'a [CertificateDer<'_>]) -> Result<Vec<Certifi
     chain.iter().enumerate().map(one).collect()
 }
 
-fn private_key(file: &PemFile, provider: &CryptoProvider) -> Result<Arc<dyn SigningKey>, Error> {
+fn private_key_der(file: &PemFile) -> Result<PrivateKeyDer<'static>, Error> {
     use rustls_pki_types::pem::Error as Pem;
     let path = file.path.clone();
     if is_locked(&file.text) {
         return Err(Error::LockedKey { path });
     }
-    let key = match PrivateKeyDer::from_pem_slice(&file.text) {
-        Ok(key) => key,
-        Err(Pem::NoItemsFound) => return Err(Error::NoKey { path }),
+    PrivateKeyDer::from_pem_slice(&file.text).map_err(|error| match error {
+        Pem::NoItemsFound => Error::NoKey { path },
         // The library's text may quote a line, which may be the key's.
-        Err(Pem::Base64Decode(_)) => {
-            return Err(Error::NotPem {
-                path,
-                reason: "damaged base64".to_owned(),
-            });
-        }
-        Err(_) => {
-            return Err(Error::NotPem {
-                path,
-                reason: "a BEGIN or END line is missing".to_owned(),
-            });
-        }
-    };
-    provider
-        .key_provider
-        .load_private_key(key)
-        .map_err(|source| Error::BadKey { path, source })
+        Pem::Base64Decode(_) => Error::NotPem {
+            path,
+            reason: "damaged base64".to_owned(),
+        },
+        _ => Error::NotPem {
+            path,
+            reason: "a BEGIN or END line is missing".to_owned(),
+        },
+    })
+}
+
+fn private_key(
+    key: PrivateKeyDer<'static>,
+    path: PathBuf,
+    provider: &CryptoProvider,
+) -> Result<Arc<dyn SigningKey>, Error> {
+    let loaded = provider.key_provider.load_private_key(key);
+    loaded.map_err(|source| Error::BadKey { path, source })
 }
 
 /// PKCS#8 says so in its BEGIN line, the older forms in a header (RFC 1421).

@@ -24,17 +24,19 @@ pub(crate) struct Certificate<'a> {
     pub(crate) mails: Vec<String>,
     /// The subject's common name, as written.
     pub(crate) common_name: Option<String>,
+    /// The list of extensions, for [`Certificate::extension`].
+    extensions: Option<&'a [u8]>,
 }
 
-const BOOLEAN: u8 = 0x01;
-const INTEGER: u8 = 0x02;
+pub(crate) const BOOLEAN: u8 = 0x01;
+pub(crate) const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
-const OCTET_STRING: u8 = 0x04;
-const OID: u8 = 0x06;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const OID: u8 = 0x06;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 const SAN_MAIL: u8 = 0x81;
@@ -43,8 +45,8 @@ const SAN_ADDRESS: u8 = 0x87;
 
 const ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 /// rsaEncryption.
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+pub(crate) const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+pub(crate) const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
 impl<'a> Certificate<'a> {
     /// RFC 5280 §4.1. `None` where it is not a certificate.
@@ -67,7 +69,11 @@ impl<'a> Certificate<'a> {
         let key_algorithm = inner.take(SEQUENCE)?;
         let key = bits(inner.take(BIT_STRING)?)?;
 
-        let alternative = alternative_names(body);
+        let extensions = extensions(body);
+        let alternative = extensions
+            .and_then(|list| extension(list, ALTERNATIVE_NAME))
+            .and_then(|value| Reader(value).take(SEQUENCE))
+            .map(Reader);
         let common_name = common_name(subject);
         let mut names = alternative.map_or_else(Vec::new, host_names);
         if names.is_empty() {
@@ -87,7 +93,20 @@ impl<'a> Certificate<'a> {
             names,
             mails: alternative.map_or_else(Vec::new, mail_addresses),
             common_name,
+            extensions,
         })
+    }
+
+    /// The value of an extension, by its object identifier (RFC 5280 §4.2).
+    pub(crate) fn extension(&self, oid: &[u8]) -> Option<&'a [u8]> {
+        extension(self.extensions?, oid)
+    }
+
+    /// Whether it has names of hosts, and not only a common name, which counts for nothing (RFC 9525 §2).
+    pub(crate) fn names_hosts(&self) -> bool {
+        let list = self.extension(ALTERNATIVE_NAME);
+        let list = list.and_then(|value| Reader(value).take(SEQUENCE));
+        list.is_some_and(|list| !host_names(Reader(list)).is_empty())
     }
 }
 
@@ -117,28 +136,24 @@ fn bits(content: &[u8]) -> Option<&[u8]> {
     content.strip_prefix(&[0])
 }
 
-/// The alternative names in the extensions, which stand last in the body.
-fn alternative_names(mut body: Reader<'_>) -> Option<Reader<'_>> {
+/// The extensions, which stand last in the body.
+fn extensions(mut body: Reader<'_>) -> Option<&[u8]> {
     while let Some((tag, content)) = body.next() {
         if tag == EXTENSIONS {
-            return Reader(content).take(SEQUENCE).and_then(names_in);
+            return Reader(content).take(SEQUENCE);
         }
     }
     None
 }
 
-fn names_in(extensions: &[u8]) -> Option<Reader<'_>> {
-    let mut extensions = Reader(extensions);
-    while let Some(extension) = extensions.take(SEQUENCE) {
+fn extension<'a>(list: &'a [u8], oid: &[u8]) -> Option<&'a [u8]> {
+    let mut list = Reader(list);
+    while let Some(extension) = list.take(SEQUENCE) {
         let mut extension = Reader(extension);
-        if extension.take(OID) != Some(ALTERNATIVE_NAME) {
-            continue;
+        if extension.take(OID) == Some(oid) {
+            extension.skip(BOOLEAN);
+            return extension.take(OCTET_STRING);
         }
-        extension.skip(BOOLEAN);
-        let list = extension
-            .take(OCTET_STRING)
-            .and_then(|value| Reader(value).take(SEQUENCE));
-        return list.map(Reader);
     }
     None
 }
@@ -192,22 +207,22 @@ fn common_name(subject: &[u8]) -> Option<String> {
 
 /// DER elements, one after another.
 #[derive(Clone, Copy)]
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The next element, tag and content.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    pub(crate) fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (tag, _, content) = self.element()?;
         Some((tag, content))
     }
 
     /// The content of the next element, which must have this tag.
-    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.take_whole(tag).map(|(_, content)| content)
     }
 
     /// The same, and the element as a whole beside it.
-    fn take_whole(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
+    pub(crate) fn take_whole(&mut self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
         if self.0.first() != Some(&tag) {
             return None;
         }
@@ -216,7 +231,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over an optional element.
-    fn skip(&mut self, tag: u8) {
+    pub(crate) fn skip(&mut self, tag: u8) {
         let _ = self.take(tag);
     }
 
