@@ -3,6 +3,7 @@
 //! Never: the work of a command; each has its file.
 
 pub(crate) mod account;
+pub(crate) mod certificate;
 pub(crate) mod check;
 pub(crate) mod check_dns;
 pub(crate) mod completions;
@@ -110,6 +111,7 @@ enum Verb {
     Verify(Box<verify::Verify>),
     New(Box<new::New>),
     Account(account::Account),
+    Certificate(Box<certificate::Certificate>),
     Lockouts(lockouts::Lockouts),
     Queue(queue::Queue),
     Demo(demo::Demo),
@@ -157,6 +159,7 @@ fn dispatch(command_line: &CommandLine, out: &mut dyn Write) -> Result<(), Error
         Verb::Verify(verify) => verify.run(places, out),
         Verb::New(new) => new.run(places, out),
         Verb::Account(account) => account.run(places, out),
+        Verb::Certificate(certificate) => certificate.run(places, out),
         Verb::Lockouts(lockouts) => lockouts.run(places, out),
         Verb::Queue(queue) => queue.run(places, out),
         Verb::Demo(demo) => demo.run(out),

@@ -1,20 +1,25 @@
 //! `postern status`: which servers there are, and how they are.
 //!
+//! When certificates end is read from their files, as far as this user may.
+//!
 //! Never: asks a worker; what the supervisor knows is enough, and it answers also when a worker does not.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use clap::Args;
 use postern_control::client::{HostRow, ServerRow};
 use postern_hosting::{ServerName, ServerState};
+use postern_tls::certs::SOON;
 use serde::Serialize;
 
 use super::Places;
+use super::certificate;
 use crate::connect::Desk;
 use crate::failure::Error;
 use crate::render::{self, Cell, Side, Table, Tone};
 
-/// Shows the servers: state, addresses, process, sessions and queue.
+/// Shows the servers: state, addresses, process, sessions, queue, and how long the certificate is good.
 #[derive(Args)]
 pub(crate) struct Status {
     /// Only these servers.
@@ -30,22 +35,45 @@ pub(crate) struct Status {
 struct Shown<'a> {
     host: &'a HostRow,
     servers: &'a [ServerRow],
+    certificates: &'a [Ending],
+}
+
+/// A certificate of a server, and when it or its chain ends.
+#[derive(Serialize)]
+struct Ending {
+    server: ServerName,
+    certificate: PathBuf,
+    not_after: u64,
+}
+
+impl Ending {
+    fn days(&self, now: u64) -> u64 {
+        self.not_after.saturating_sub(now) / 86_400
+    }
+
+    fn tone(&self, now: u64) -> Tone {
+        match self.days(now) {
+            ..7 => Tone::Bad,
+            7..SOON => Tone::Doubtful,
+            _ => Tone::Plain,
+        }
+    }
 }
 
 impl Status {
     pub(crate) fn run(&self, places: &Places, out: &mut dyn Write) -> Result<(), Error> {
         let (host, rows) = Desk::connect(&places.control)?.servers()?;
         let rows = chosen(rows, &self.names)?;
+        let endings = endings(&rows, places);
         if self.json {
-            return render::json(
-                out,
-                &Shown {
-                    host: &host,
-                    servers: &rows,
-                },
-            );
+            let shown = Shown {
+                host: &host,
+                servers: &rows,
+                certificates: &endings,
+            };
+            return render::json(out, &shown);
         }
-        show(&host, &rows, out)
+        show(&host, &rows, &endings, out)
     }
 }
 
@@ -71,7 +99,25 @@ fn chosen(mut rows: Vec<ServerRow>, names: &[ServerName]) -> Result<Vec<ServerRo
     once.into_iter().map(take).collect()
 }
 
-fn show(host: &HostRow, rows: &[ServerRow], out: &mut dyn Write) -> Result<(), Error> {
+fn endings(rows: &[ServerRow], places: &Places) -> Vec<Ending> {
+    let of = |row: &ServerRow| {
+        let server = row.name.clone();
+        let ends = certificate::ends(&server, places).into_iter();
+        ends.map(move |(certificate, not_after)| Ending {
+            server: server.clone(),
+            certificate,
+            not_after,
+        })
+    };
+    rows.iter().flat_map(of).collect()
+}
+
+fn show(
+    host: &HostRow,
+    rows: &[ServerRow],
+    endings: &[Ending],
+    out: &mut dyn Write,
+) -> Result<(), Error> {
     let colours = render::colours(&std::io::stdout());
     let now = render::now();
     if rows.is_empty() {
@@ -80,11 +126,13 @@ fn show(host: &HostRow, rows: &[ServerRow], out: &mut dyn Write) -> Result<(), E
             "no servers; postern new NAME writes a first definition"
         )?;
     } else {
-        table(rows, now).write(out, colours)?;
+        table(rows, endings, now).write(out, colours)?;
     }
     let troubled = rows.iter().filter(|row| !row.detail.is_empty());
     let mut notes: Vec<String> = troubled.map(|row| note(row, colours)).collect();
     notes.extend(rows.iter().flat_map(authds));
+    let soon = endings.iter().filter(|one| one.days(now) < SOON);
+    notes.extend(soon.map(|one| ends_soon(one, now, colours)));
     if !notes.is_empty() {
         writeln!(out)?;
         notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
@@ -106,7 +154,7 @@ fn show(host: &HostRow, rows: &[ServerRow], out: &mut dyn Write) -> Result<(), E
     Ok(())
 }
 
-fn table(rows: &[ServerRow], now: u64) -> Table {
+fn table(rows: &[ServerRow], endings: &[Ending], now: u64) -> Table {
     let mut table = Table::new(&[
         ("NAME", Side::Left),
         ("STATE", Side::Left),
@@ -115,6 +163,7 @@ fn table(rows: &[ServerRow], now: u64) -> Table {
         ("UID", Side::Right),
         ("SESSIONS", Side::Right),
         ("QUEUE", Side::Right),
+        ("CERTIFICATE", Side::Right),
         ("SINCE", Side::Left),
     ]);
     for row in rows {
@@ -134,10 +183,36 @@ fn table(rows: &[ServerRow], now: u64) -> Table {
             number(row.uid),
             Cell::new(row.sessions.to_string()),
             Cell::new(row.queued.to_string()),
+            first_to_end(&row.name, endings, now),
             Cell::new(render::from_now(row.since.min(now), now)),
         ]);
     }
     table
+}
+
+/// How long the certificate that ends first is good.
+fn first_to_end(server: &ServerName, endings: &[Ending], now: u64) -> Cell {
+    let own = endings.iter().filter(|one| one.server == *server);
+    match own.min_by_key(|one| one.not_after) {
+        None => Cell::new("-"),
+        Some(one) if one.not_after < now => Cell::new("expired").toned(Tone::Bad),
+        Some(one) => {
+            let days = one.days(now);
+            let unit = if days == 1 { "day" } else { "days" };
+            Cell::new(format!("{days} {unit}")).toned(one.tone(now))
+        }
+    }
+}
+
+/// `mx1: /etc/…/certificate.pem ends in 12d 04h; renew it`.
+fn ends_soon(ending: &Ending, now: u64, colours: bool) -> String {
+    let path = ending.certificate.display();
+    let when = match ending.not_after < now {
+        true => format!("has ended {}", render::from_now(ending.not_after, now)),
+        false => format!("ends {}", render::from_now(ending.not_after, now)),
+    };
+    let when = render::toned(&when, ending.tone(now), colours);
+    format!("{}: {path} {when}; renew it", ending.server)
 }
 
 fn tone(state: ServerState) -> Tone {

@@ -14,9 +14,10 @@ use postern_config::{
     Recipients, Who,
 };
 use postern_hosting::{Finding, Hosting, Severity};
+use postern_tls::PemFile;
+use postern_tls::certs::{self, Description, Fault, Key, Measure, Roots, certificates_in, judge};
 
 use super::{at, host, recipients};
-use crate::certificates::{Fault, covers, inspect, names};
 use crate::failure::plain;
 use crate::render;
 
@@ -95,104 +96,92 @@ impl Files<'_> {
 
     fn check_certificates(&self, definition: &Definition) -> Vec<Finding> {
         let pairs = &definition.tls.certificates;
+        let Some(first) = pairs.first() else {
+            return Vec::new();
+        };
+        let roots = Roots::of_system();
         let mut findings = Vec::new();
         let mut known = Vec::new();
         for pair in pairs {
-            let (more, names) = self.check_pair(pair);
+            let (more, own) = self.check_pair(pair, &roots);
             findings.extend(more);
-            known.extend(names);
+            known.extend(own);
         }
         // Only if all of them could be read is it known that none has the name.
         let fqdn = &definition.general.fqdn;
-        let named = known.iter().any(|names| covers(names, fqdn));
-        if let Some(first) = pairs
-            .first()
-            .filter(|_| known.len() == pairs.len() && !named)
-        {
-            let what = match pairs.len() {
-                1 => format!("{} does not name {fqdn}", first.certificate.display()),
-                _ => format!("none of the certificates names {fqdn}"),
-            };
-            let known = known.concat();
-            let remedy = match known.is_empty() {
-                true => {
-                    format!("get one with {fqdn} among its names; clients that look will not send")
-                }
-                false => format!(
-                    "get one that does, or write the fqdn it is for: {}",
-                    some(&known)
-                ),
-            };
-            findings.push(self.finding(Severity::Warning, &first.certificate, what, remedy));
+        if known.len() < pairs.len() || known.iter().any(|own| own.covers(fqdn)) {
+            return findings;
         }
+        let what = match pairs.len() {
+            1 => format!("{} does not name {fqdn}", first.certificate.display()),
+            _ => format!("none of the certificates names {fqdn}"),
+        };
+        let names: Vec<String> = known.into_iter().flat_map(|own| own.names).collect();
+        let remedy = match names.is_empty() {
+            true => {
+                format!("get one with {fqdn} among its names; clients that look will not send")
+            }
+            false => format!(
+                "get one that does, or write the fqdn it is for: {}",
+                some(&names)
+            ),
+        };
+        findings.push(self.finding(Severity::Warning, &first.certificate, what, remedy));
         findings
     }
 
-    /// What is wrong with a pair, and the names in its certificate if they are known.
-    fn check_pair(&self, pair: &CertificatePair) -> (Vec<Finding>, Option<Vec<String>>) {
+    /// What is wrong with a pair, and the server's own certificate if it can be read.
+    fn check_pair(
+        &self,
+        pair: &CertificatePair,
+        roots: &Roots,
+    ) -> (Vec<Finding>, Option<Description>) {
         let mut findings = Vec::new();
-        let certificate = self
-            .read(&pair.certificate)
-            .map_err(|finding| findings.push(finding))
-            .ok();
-        let key = self
-            .read(&pair.key)
-            .map_err(|finding| findings.push(finding))
-            .ok();
+        let mut read = |written: &PathBuf| {
+            let text = self.read(written);
+            text.map_err(|finding| findings.push(finding)).ok()
+        };
+        let (chain, key) = (read(&pair.certificate), read(&pair.key));
         if key.is_some() {
             findings.extend(self.others_may_read(&pair.key));
         }
-        let Some(certificate) = certificate else {
-            return (findings, None);
+        let key = key.and_then(|text| {
+            let key = Key::from_pem(&pem_file(&pair.key, text));
+            key.map_err(|error| findings.push(self.unusable(&pair.key, &error)))
+                .ok()
+        });
+        let chain = chain.and_then(|text| {
+            let chain = certs::certificates(&pem_file(&pair.certificate, text));
+            chain
+                .map_err(|error| findings.push(self.unusable(&pair.certificate, &error)))
+                .ok()
+        });
+        let chain = chain.unwrap_or_default();
+        let measure = Measure {
+            names: &[],
+            now: render::now(),
+            roots,
         };
-        let key = key.as_deref().map(String::from_utf8_lossy);
-        let faults = inspect(&certificate, key.as_deref(), render::now());
-        findings.extend(faults.into_iter().map(|fault| self.fault(pair, fault)));
-        (findings, names(&certificate))
+        let faults = judge(&chain, key.as_ref(), measure);
+        findings.extend(faults.iter().map(|fault| self.fault(pair, fault)));
+        (findings, chain.first().and_then(|own| Description::of(own)))
     }
 
-    fn fault(&self, pair: &CertificatePair, fault: Fault) -> Finding {
-        let (certificate, key) = (pair.certificate.display(), pair.key.display());
-        let renew = "renew the certificate";
-        let (severity, written, what, remedy) = match fault {
-            Fault::NoCertificate => (
-                Severity::Error,
-                &pair.certificate,
-                format!("{certificate} holds no certificate"),
-                "it must begin with -----BEGIN CERTIFICATE-----, the server's own first",
-            ),
-            Fault::NoKey => (
-                Severity::Error,
-                &pair.key,
-                format!("{key} holds no private key that can be used"),
-                "it must be PEM, not encrypted: PKCS#8, PKCS#1 or SEC1",
-            ),
-            Fault::OtherKey => (
-                Severity::Error,
-                &pair.key,
-                format!("{key} does not belong to the first certificate of {certificate}"),
-                "name the key the certificate was made for; the server's own certificate stands first",
-            ),
-            Fault::Expired(end) => (
-                Severity::Error,
-                &pair.certificate,
-                format!("{certificate} ended on {}", render::moment(end)),
-                renew,
-            ),
-            Fault::EndsSoon(end) => (
-                Severity::Warning,
-                &pair.certificate,
-                format!("{certificate} ends on {}", render::moment(end)),
-                renew,
-            ),
-            Fault::NotYet(begin) => (
-                Severity::Warning,
-                &pair.certificate,
-                format!("{certificate} begins on {}", render::moment(begin)),
-                "see whether this host's clock is right",
-            ),
+    fn unusable(&self, written: &Path, error: &postern_tls::Error) -> Finding {
+        self.finding(Severity::Error, written, error.to_string(), error.remedy())
+    }
+
+    fn fault(&self, pair: &CertificatePair, fault: &Fault) -> Finding {
+        let severity = match fault.is_fatal() {
+            true => Severity::Error,
+            false => Severity::Warning,
         };
-        self.finding(severity, written, what, remedy)
+        let written = match fault {
+            Fault::OtherKey { .. } => &pair.key,
+            _ => &pair.certificate,
+        };
+        let what = format!("{}: {fault}", written.display());
+        self.finding(severity, written, what, fault.remedy())
     }
 
     /// The account files, and the grants to accounts that none of them has.
@@ -289,7 +278,7 @@ impl Files<'_> {
 
     fn check_authorities(&self, path: &Path) -> Option<Finding> {
         match self.read(path) {
-            Ok(bytes) if names(&bytes).is_some() => None,
+            Ok(bytes) if !certificates_in(&bytes).is_empty() => None,
             Ok(_) => {
                 let what = format!("{} holds no certificate", path.display());
                 let remedy = "it must begin with -----BEGIN CERTIFICATE-----";
@@ -440,6 +429,13 @@ impl Files<'_> {
 const UNREAD: &str = "(unread)";
 
 /// The first few of them.
+fn pem_file(written: &Path, text: Vec<u8>) -> PemFile {
+    PemFile {
+        path: written.to_owned(),
+        text,
+    }
+}
+
 fn some(names: &[String]) -> String {
     let few: Vec<&str> = names.iter().take(4).map(String::as_str).collect();
     few.join(", ")

@@ -17,8 +17,10 @@ use std::path::{Path, PathBuf};
 
 use postern_config::{Account, AccountFile};
 use postern_hosting::Hosting;
+use postern_tls::PemFile;
+use postern_tls::certs::{self, Key, Measure, Roots, judge};
 
-use crate::certificates;
+use crate::certificates::{self, Draft, KeyKind};
 use crate::failure::Error;
 use crate::passwords;
 use crate::render;
@@ -29,6 +31,9 @@ pub(crate) const DOMAIN: &str = "example.com";
 pub(crate) const ACCOUNT: &str = "alice@example.com";
 /// Who is written to.
 pub(crate) const FRIEND: &str = "bob";
+
+/// How long the certificate is good.
+const DAYS: u32 = 3650;
 
 /// The names the certificate is for, the server's own first.
 const NAMES: [&str; 4] = [
@@ -101,24 +106,34 @@ fn once(path: &Path, mode: u32, text: impl FnOnce() -> String) -> Result<(), Err
     }
 }
 
+/// Whether the pair is there and sound.
+fn is_good(certificate: &Path, key: &Path) -> bool {
+    let (Ok(chain), Ok(text)) = (fs::read(certificate), fs::read(key)) else {
+        return false;
+    };
+    let path = key.to_owned();
+    let measure = Measure {
+        names: &[],
+        now: render::now(),
+        roots: &Roots::default(),
+    };
+    let chain = certs::certificates_in(&chain);
+    let key = Key::from_pem(&PemFile { path, text });
+    key.is_ok_and(|key| !chain.is_empty() && judge(&chain, Some(&key), measure).is_empty())
+}
+
 /// A self-signed certificate and its key; kept as long as they are good.
 fn certificate(certificate: &Path, key: &Path) -> Result<(), Error> {
-    if let (Ok(chain), Ok(private)) = (fs::read(certificate), fs::read_to_string(key))
-        && certificates::inspect(&chain, Some(&private), render::now()).is_empty()
-    {
+    if is_good(certificate, key) {
         return Ok(());
     }
-    let make = || -> Result<(String, String), rcgen::Error> {
-        let pair = rcgen::KeyPair::generate()?;
-        let mut params = rcgen::CertificateParams::new(NAMES.map(str::to_owned).to_vec())?;
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, NAMES[0]);
-        Ok((params.self_signed(&pair)?.pem(), pair.serialize_pem()))
+    let draft = Draft {
+        key: certificates::new_key(KeyKind::Ecdsa)?,
+        names: NAMES.map(str::to_owned).to_vec(),
+        organization: None,
+        country: None,
     };
-    let (chain, private) =
-        make().map_err(|cause| Error::Failed(format!("cannot make a certificate: {cause}")))?;
+    let (chain, private) = (draft.self_signed(DAYS)?, draft.key.serialize_pem());
     write(key, 0o600, &private)?;
     write(certificate, 0o644, &chain)
 }
