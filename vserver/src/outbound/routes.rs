@@ -25,13 +25,13 @@ pub(crate) fn routes_of(
     let delivery = &definition.delivery;
     let port = delivery.outbound_port;
     let general = security(&delivery.outbound_security);
+    let mut ways = Ways::default();
     let smart_host = match delivery.smart_host.as_slice() {
         [] => None,
-        hosts => Some(Arc::new(Way::hosts(
-            hops(hosts, port),
-            general.clone(),
-            false,
-        ))),
+        hosts => {
+            let way = Way::hosts(hops(hosts, port), general.clone(), false);
+            Some(ways.own(way, "the smart host"))
+        }
     };
     // A login belongs to the smart host; hosts found by MX are not given it.
     let by_mx = |security: Security| Mx {
@@ -52,16 +52,14 @@ pub(crate) fn routes_of(
     }
     let unresolved = definition.messages.unresolved_to.as_ref();
     let unresolved = unresolved.map(|host| {
-        Arc::new(Way::hosts(
-            hops(std::slice::from_ref(host), port),
-            plain(&general),
-            true,
-        ))
+        let hops = hops(std::slice::from_ref(host), port);
+        let way = Way::hosts(hops, plain(&general), true);
+        ways.own(way, "unresolved_to")
     });
     for domain in &delivery.domains {
         if let Some(way) = target(&domain.to, &general) {
             let local = Local {
-                way: Arc::new(way),
+                way: ways.own(way, &domain.name),
                 known: known(&domain.name),
                 unresolved: unresolved.clone(),
             };
@@ -78,13 +76,38 @@ pub(crate) fn routes_of(
                 limit: route.max_outbound,
                 ..by_mx(security)
             }),
-            hosts => Via::Way(Arc::new(
-                Way::hosts(hops(hosts, port), security, false).limited(route.max_outbound),
-            )),
+            hosts => {
+                let way = Way::hosts(hops(hosts, port), security, false);
+                Via::Way(ways.own(way.limited(route.max_outbound), &route.domain))
+            }
         };
         table.add_route(&route.domain, via);
     }
     table
+}
+
+/// The ways of one table, each name borne by one of them: the queue knows them by it, and mail that needs more security
+/// must not go over a connection that was made with less.
+#[derive(Default)]
+struct Ways(Vec<Arc<Way>>);
+
+impl Ways {
+    /// The way; where another to the same place has its name already, it is named after whom it is for.
+    fn own(&mut self, way: Way, whom: &str) -> Arc<Way> {
+        if let Some(same) = self.0.iter().find(|one| ***one == way) {
+            return Arc::clone(same);
+        }
+        let taken = self.0.iter().any(|one| one.name == way.name);
+        let way = Arc::new(match taken {
+            true => Way {
+                name: Arc::from(format!("{} for {whom}", way.name)),
+                ..way
+            },
+            false => way,
+        });
+        self.0.push(Arc::clone(&way));
+        way
+    }
 }
 
 fn target(target: &Target, general: &Security) -> Option<Way> {
@@ -167,5 +190,45 @@ pub(crate) fn login(written: &OutboundLogin, secret: Secret) -> Login {
             LoginKind::Integrated => Login::INTEGRATED,
             LoginKind::Xoauth2 => Login::TOKEN,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_to_one_host_that_differ_have_names_that_differ() {
+        let text = r#"
+[general]
+fqdn = "mx1.example.com"
+listen = ["127.0.0.1:25"]
+
+[delivery]
+smart_host = "relay.test"
+domains = [{ name = "local.test", to = "smtp:relay.test:25" }]
+routes = [
+    { domain = "a.test", host = "relay.test", security = { tls = "none" } },
+    { domain = "b.test", host = "relay.test", security = { tls = "required" } },
+    { domain = "c.test", host = "relay.test" },
+    { domain = "d.test", host = "relay.test", max_outbound = 1 },
+]
+"#;
+        let (definition, findings) = postern_config::load(text, "x.toml".as_ref());
+        let definition = definition.unwrap_or_else(|| panic!("{findings:?}"));
+        let of = |written: &OutboundSecurity| security(written, None, None);
+        let table = routes_of(&definition, of, |_| None);
+        for (domain, name) in [
+            ("elsewhere.test", "smtp:relay.test:25"),
+            ("local.test", "smtp:relay.test:25 for local.test"),
+            ("a.test", "smtp:relay.test:25 for a.test"),
+            ("b.test", "smtp:relay.test:25 for b.test"),
+            ("c.test", "smtp:relay.test:25"),
+            ("d.test", "smtp:relay.test:25 for d.test"),
+        ] {
+            let address = format!("x@{domain}");
+            let choice = table.route(&address);
+            assert_eq!(choice.map(|one| one.name().to_owned()), Ok(name.to_owned()));
+        }
     }
 }
