@@ -98,6 +98,18 @@ impl Dns {
         self.signal(0, Signal::SIGHUP)
     }
 
+    /// Serves `forged` where the signed zone has `genuine`, under the signatures of that.
+    pub fn forge(&self, genuine: &str, forged: &str) -> Result<(), Failure> {
+        let file = self.folder.join(format!("{}.zone", ZONES[0]));
+        let text = fs::read_to_string(&file)?;
+        let changed = text.replace(genuine, forged);
+        if changed == text {
+            return Err(format!("the zone has no {genuine}").into());
+        }
+        fs::write(&file, changed)?;
+        self.signal(0, Signal::SIGHUP)
+    }
+
     /// Neither answers nor refuses: the resolver stands still until [`Dns::wake`].
     pub fn freeze(&self) -> Result<(), Failure> {
         self.signal(1, Signal::SIGSTOP)
