@@ -13,6 +13,8 @@
 
 use std::time::SystemTime;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use postern_sasl::{Credentials, Login as Exchange, Mechanism, Peer, Refusal, Secret, filetime};
 use postern_smtp::{ClientEvent, EnhancedCode, Reply, Stage};
 
@@ -25,6 +27,10 @@ use crate::transport::Break;
 const LONGEST_COMMAND: usize = 512;
 /// As much of a word in a host's complaint is shown.
 const LONGEST_WORD: usize = 160;
+/// Fewer letters of a line that was sent tell nothing, and may be a word.
+const SHORTEST_PART: usize = 12;
+/// What is shown in a secret's place.
+const HIDDEN: &str = "***";
 
 impl Connection {
     /// Logs in; `host` is what the definition calls the host.
@@ -44,22 +50,28 @@ impl Connection {
             password: login.secret.clone(),
         };
         let mut exchange = Exchange::facing(mechanism, &credentials, peer);
-        let answered = match self.exchange(mechanism, &mut exchange).await? {
+        let mut lines = Vec::new();
+        let ended = self.exchange(mechanism, &mut exchange, &mut lines).await?;
+        let answered = match ended {
             Ok(()) => {
                 tracing::debug!(host = %self.host, account = ?login.user, %mechanism, "logged in");
                 return Ok(());
             }
-            Err(why) => self.refused(mechanism, login, &exchange, why),
+            Err(why) => {
+                lines.push(login.secret.clone());
+                self.refused(mechanism, &lines, &exchange, why)
+            }
         };
         tracing::warn!(target: "audit", server = %terms.server, host = %self.host, account = ?login.user, %mechanism, tls = self.tls().map(|version| &**version), reason = %answered, "login refused by the next hop");
         Err(answered)
     }
 
-    /// Walks through the exchange; the outer error is a connection that is lost.
+    /// Walks through the exchange, and keeps the lines that were sent; the outer error is a connection that is lost.
     async fn exchange(
         &mut self,
         mechanism: Mechanism,
         exchange: &mut Exchange<'_>,
+        lines: &mut Vec<Secret>,
     ) -> Result<Result<(), Denial>, Answer> {
         let mut held = exchange.initial();
         // Before it has begun, a sound one is merely unproven.
@@ -69,6 +81,7 @@ impl Connection {
             return Ok(Err(Denial::Ours(why)));
         }
         let sent = held.take_if(|blob| fits(mechanism, blob));
+        lines.extend(sent.as_ref().map(line));
         self.client
             .login(mechanism.name(), sent.as_ref().map(Secret::expose));
         let mut fault = None;
@@ -87,6 +100,7 @@ impl Connection {
                         Some(blob) if challenge.is_empty() => Ok(blob),
                         _ => exchange.answer(&challenge),
                     };
+                    lines.extend(answer.as_ref().ok().map(line));
                     self.client
                         .respond(answer.as_ref().ok().map(Secret::expose));
                     fault = answer.err();
@@ -124,7 +138,7 @@ impl Connection {
     fn refused(
         &self,
         mechanism: Mechanism,
-        login: &Login,
+        secrets: &[Secret],
         exchange: &Exchange<'_>,
         why: Denial,
     ) -> Answer {
@@ -141,7 +155,7 @@ impl Connection {
             "the login by {mechanism} was refused: {told}{}",
             answer.text
         );
-        let text = without(&text, &login.secret);
+        let text = without(&text, secrets);
         Answer::replied(&self.host, answer.code, answer.enhanced, &text)
     }
 }
@@ -180,12 +194,36 @@ fn told(complaint: &str) -> String {
     }
 }
 
-/// The text without the secret: a host may repeat what it was sent.
-fn without(text: &str, secret: &Secret) -> String {
-    match std::str::from_utf8(secret.expose()) {
-        Ok(secret) if !secret.is_empty() => text.replace(secret, "***"),
-        _ => text.to_owned(),
-    }
+/// A blob as it goes over the wire.
+fn line(blob: &Secret) -> Secret {
+    Secret::new(STANDARD.encode(blob.expose()).into_bytes())
+}
+
+/// The text without the secrets: a host may repeat what it was sent, or as much of it as it has room for.
+fn without(text: &str, secrets: &[Secret]) -> String {
+    let secrets = secrets.iter().map(Secret::expose);
+    let mut secrets: Vec<&str> = secrets
+        .filter_map(|one| std::str::from_utf8(one).ok())
+        .collect();
+    // One may be a part of another.
+    secrets.sort_by_key(|one| std::cmp::Reverse(one.len()));
+    secrets.retain(|one| !one.is_empty());
+    let whole = |text: String, secret: &&str| text.replace(*secret, HIDDEN);
+    let text = secrets.iter().fold(text.to_owned(), whole);
+    let is_part = |word: &str| {
+        let long = word.len() >= SHORTEST_PART;
+        long && secrets.iter().any(|secret| secret.contains(word))
+    };
+    let outside = |c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c);
+    text.split_inclusive(outside)
+        .map(|word| {
+            let bare = word.trim_end_matches(outside);
+            match is_part(bare) {
+                true => format!("{HIDDEN}{}", &word[bare.len()..]),
+                false => word.to_owned(),
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -227,8 +265,30 @@ mod tests {
 
     #[test]
     fn a_secret_that_comes_back_is_not_shown() {
-        let secret = Secret::from("hunter2");
+        let secret = [Secret::from("hunter2")];
         assert_eq!(without("no hunter2 here", &secret), "no *** here");
-        assert_eq!(without("no", &Secret::from("")), "no");
+        assert_eq!(without("no", &[Secret::from("")]), "no");
+    }
+
+    #[test]
+    fn a_line_that_comes_back_is_not_shown() {
+        let sent = [
+            Secret::from("hunter2"),
+            line(&Secret::from("hunter2")),
+            line(&Secret::from("\0postern@example.com\0hunter2")),
+        ];
+        for (text, want) in [
+            ("5.7.8 `aHVudGVyMg==`: no", "5.7.8 `***`: no"),
+            (
+                "what is AHBvc3Rlcm5AZXhhbXBsZS5jb20AaHVudGVyMg== supposed to be",
+                "what is *** supposed to be",
+            ),
+            // Cut off, and over two lines.
+            ("not AHBvc3Rlcm5AZXhhbXBs...", "not ***..."),
+            ("AHBvc3Rlcm5AZXhhbXBs\nZS5jb20AaHVudGVyMg==", "***\n***"),
+            ("authentication failed", "authentication failed"),
+        ] {
+            assert_eq!(without(text, &sent), want);
+        }
     }
 }

@@ -200,7 +200,8 @@ fn read(file: &Path) -> io::Result<String> {
 
 /// Replaces the file: whole and on disk, or as it was.
 pub(super) fn write(file: &Path, text: &str) -> io::Result<()> {
-    let fresh = file.with_extension("new");
+    // While a successor starts there are two of us.
+    let fresh = file.with_extension(format!("new.{}", std::process::id()));
     let mut new = File::create(&fresh)?;
     new.write_all(text.as_bytes())?;
     new.sync_all()?;
