@@ -1,6 +1,6 @@
 //! An authd that only pretends: it notes what it was given, and ends when its link does. For the tests of posternd.
 //!
-//! What it was given at stdout is copied into `given-PID`; a copy that says `crash` ends it with code 7.
+//! What it was given at stdout is copied into `given-PID`; one that says `crash` ends it with code 7, `hopeless` with 78.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -19,6 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(format!("given-{}", std::process::id()), note)?;
     if given.contains("crash") {
         std::process::exit(7);
+    }
+    if given.contains("hopeless") {
+        std::process::exit(78);
     }
     let link = Link::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     while let Received::Packet(..) = link.receive::<Question>()? {}

@@ -1,7 +1,8 @@
 //! The authds of the servers: a process for each source of accounts whose secrets a worker must not hold.
 //!
 //! One belongs to a generation: it is executed when a worker is, or ordered to reload, and ends when the worker hangs up.
-//! One that ends otherwise makes its server reload, later with each time.
+//! One that ends otherwise is missed by the generation in force, which is then reloaded, later with each time; but not one
+//! that cannot use what it was given, which only another file can mend.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -23,26 +24,41 @@ use crate::spawn::spawn;
 /// One that lived this long did not die of what it was given.
 const GROWN: Duration = Duration::from_secs(60);
 
+/// What one says by its exit code that can do nothing with what it was given: EX_USAGE and EX_CONFIG of sysexits.h.
+const HOPELESS: [i32; 2] = [64, 78];
+
 /// A running one.
 pub(crate) struct Running {
     server: ServerName,
+    generation: u64,
     since: Instant,
     row: AuthdRow,
+}
+
+/// Those a generation has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Company {
+    generation: u64,
+    wanted: usize,
+    /// How many of them have ended because they can do nothing.
+    pub(crate) hopeless: usize,
 }
 
 impl Supervisor {
     /// Executes what `definition` asks for, and hands the links to them over. What fails is logged, and tried again.
     pub(crate) fn add_authds(&mut self, server: &mut Server, definition: &Definition, handover: &mut Handover) {
-        server.mend = None;
+        let generation = server.company_tried.generation.max(server.company.generation) + 1;
+        server.company_tried = Company { generation, ..Company::default() };
         for authd in &definition.hosting.authds {
-            let file = authd.file.as_ref().map(|written| handover.find(&definition.path, written));
+            let file = authd.file.as_ref().map(|written| handover.find_secret(&definition.path, written));
             // A missing file is the worker's to complain of.
             if matches!(file, Some(None)) {
                 continue;
             }
+            server.company_tried.wanted += 1;
             match self.add_authd(server, authd, file.flatten()) {
                 Ok(link) => handover.add(Item::Authd { source: authd.source }, link),
-                Err(error) => self.mend_later(server, Duration::ZERO, &error),
+                Err(error) => tracing::warn!("{}: {error}", server.name),
             }
         }
     }
@@ -58,29 +74,45 @@ impl Supervisor {
         let pid = spawn(&program, &[server.name.as_str(), kind], who, &folder, there, given)?;
         tracing::info!("{}: authd {kind}, process {pid}, executed as uid {}", server.name, who.uid);
         let row = AuthdRow { kind: kind.to_owned(), pid: pid.as_raw().unsigned_abs(), uid: who.uid.as_raw() };
-        self.authds.insert(pid, Running { server: server.name.clone(), since: self.now, row });
+        let generation = server.company_tried.generation;
+        self.authds.insert(pid, Running { server: server.name.clone(), generation, since: self.now, row });
         Ok(File::from(OwnedFd::from(here)))
     }
 
     /// One has ended; at the end of its generation it does so by itself.
-    pub(crate) fn lose_authd(&mut self, pid: Pid, how: &str) {
-        let Some(Running { server: name, since, row }) = self.authds.remove(&pid) else { return };
-        if how == "exit code 0" || self.ending {
+    pub(crate) fn lose_authd(&mut self, pid: Pid, code: Option<i32>, how: &str) {
+        let Some(Running { server, generation, row, .. }) = self.authds.remove(&pid) else { return };
+        if code == Some(0) || self.ending {
             return;
         }
-        let Some(mut server) = self.servers.remove(&name) else { return };
-        let why = format!("authd {}, process {pid}, ended: {how}", row.kind);
-        self.mend_later(&mut server, self.now.duration_since(since), &why);
-        self.servers.insert(name, server);
+        tracing::warn!("{server}: authd {}, process {pid}, ended: {how}", row.kind);
+        let Some(server) = self.servers.get_mut(&server) else { return };
+        if code.is_some_and(|code| HOPELESS.contains(&code)) {
+            let companies = [&mut server.company, &mut server.company_tried].into_iter();
+            companies.filter(|company| company.generation == generation).for_each(|company| company.hopeless += 1);
+        }
     }
 
-    fn mend_later(&mut self, server: &mut Server, lived: Duration, why: &str) {
-        if lived >= GROWN {
-            server.mending.forget();
+    /// Whether the generation in force misses one that could be there, and it is time to do something about it.
+    pub(crate) fn misses_authd(&mut self, name: &ServerName) -> bool {
+        let Some(server) = self.servers.get_mut(name) else { return false };
+        let Company { generation, wanted, hopeless } = server.company;
+        let own = |running: &&Running| running.server == *name && running.generation == generation;
+        if self.authds.values().filter(own).count() + hopeless >= wanted {
+            let grown = |running: &Running| self.now.duration_since(running.since) >= GROWN;
+            if self.authds.values().filter(own).all(grown) {
+                server.mending.forget();
+                server.mend = None;
+            }
+            return false;
+        }
+        if server.mend.is_some_and(|due| due > self.now) {
+            return false;
         }
         let wait = server.mending.died(None);
-        tracing::warn!("{}: {why}; it is reloaded in {wait:?}", server.name);
+        tracing::warn!("{name}: it lacks an authd and is reloaded; not again before {wait:?} have passed");
         server.mend = Some(self.now + wait);
+        true
     }
 
     /// Those of a server, as they are shown.

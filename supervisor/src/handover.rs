@@ -52,6 +52,18 @@ impl Handover {
         opened.inspect_err(|error| self.manifest.missing.push(missing(error))).ok()
     }
 
+    /// The same for what an authd is to keep: nobody but its owner may read it.
+    pub(crate) fn find_secret(&mut self, definition: &Path, written: &Path) -> Option<File> {
+        let file = self.find(definition, written)?;
+        let mode = file.metadata().map_or(0o777, |metadata| metadata.mode());
+        if mode & 0o077 == 0 {
+            return Some(file);
+        }
+        let error = format!("others than its owner can read it: chmod 600 {}", written.display());
+        self.manifest.missing.push(MissingFile { path: written.to_owned(), error });
+        None
+    }
+
     /// The manifest, and the files in its order: those opened, then the listeners.
     pub(crate) fn with<'a>(&'a self, listeners: &'a [Listener]) -> (Manifest, Vec<BorrowedFd<'a>>) {
         let mut manifest = self.manifest.clone();

@@ -346,14 +346,14 @@ impl Supervisor {
     /// Takes note of all processes that have ended.
     fn reap(&mut self) {
         loop {
-            let (pid, how) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, format!("exit code {code}")),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, format!("killed by {signal}")),
+            let (pid, code, how) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Some(code), format!("exit code {code}")),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, None, format!("killed by {signal}")),
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => continue,
             };
             let Some(worker) = self.workers.get_mut(&pid) else {
-                self.lose_authd(pid, &how);
+                self.lose_authd(pid, code, &how);
                 continue;
             };
             worker.reaped = true;

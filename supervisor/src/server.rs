@@ -1,6 +1,5 @@
 //! One server as posternd has it, and the carrying out of what its life's table says.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,19 +9,20 @@ use postern_control::worker::{Order, Report};
 use postern_control::{Link, VERSION};
 use postern_hosting::{Finding, Hosting, ServerName, ServerState};
 
+use crate::authds::Company;
 use crate::backoff::Backoff;
 use crate::desk::Ticket;
 use crate::handover::{Handover, state_folder};
 use crate::life::{Action, Event, State, step};
 use crate::link::Worker;
 use crate::listeners::Listeners;
-use crate::roster::{Definition, Stamp};
+use crate::roster::Definition;
 use crate::run::Supervisor;
 use crate::spawn;
 use crate::timers::Wake;
 use crate::uids::Identity;
 use crate::wanted::Wish;
-use crate::watch::stamps;
+use crate::watch::Watched;
 
 /// How long a worker may take to get ready.
 const START: Duration = Duration::from_secs(30);
@@ -95,12 +95,13 @@ pub(crate) struct Server {
     /// The definition in force, and the one being tried.
     hosting: Option<Hosting>,
     tried: Option<Hosting>,
-    /// The definition read last, its files as they were then, and as they were looked at last.
-    pub(crate) given: Option<(PathBuf, Hosting)>,
-    pub(crate) stamps: Vec<Stamp>,
-    pub(crate) seen: Vec<Stamp>,
+    /// What it was given last, which may change.
+    pub(crate) watched: Watched,
     backoff: Backoff,
-    /// The deaths of its authds, and when they are made good.
+    /// The authds of the generation in force, and of the one being tried.
+    pub(crate) company: Company,
+    pub(crate) company_tried: Company,
+    /// How often they were missed, and when they are made good.
     pub(crate) mending: Backoff,
     pub(crate) mend: Option<Instant>,
     /// How long the worker that ended last had been ready.
@@ -126,10 +127,10 @@ impl Server {
             listeners: Listeners::default(),
             hosting: None,
             tried: None,
-            given: None,
-            stamps: Vec::new(),
-            seen: Vec::new(),
+            watched: Watched::default(),
             backoff: Backoff::default(),
+            company: Company::default(),
+            company_tried: Company::default(),
             mending: Backoff::default(),
             mend: None,
             served: None,
@@ -272,6 +273,7 @@ impl Supervisor {
             Action::Inherit => server.serving = server.successor.take(),
             Action::KeepListeners => {
                 server.listeners.keep();
+                server.company = server.company_tried;
                 server.hosting = server.tried.take().or(server.hosting.take());
             }
             Action::RollBackListeners => server.listeners.roll_back(),
@@ -327,8 +329,7 @@ impl Supervisor {
         server.listeners.try_identities(&server.name, &definition.hosting.listen, &mut self.kept)?;
         server.tried = Some(definition.hosting.clone());
         // Before they are opened: what changes from now on is seen.
-        server.stamps = stamps(&definition.path, &definition.hosting);
-        server.given = Some((definition.path.clone(), definition.hosting.clone()));
+        server.watched = Watched::new(&definition.path, &definition.hosting);
         Ok((definition, who))
     }
 
@@ -454,6 +455,13 @@ impl Supervisor {
         details.extend(findings.first().map(Finding::to_string));
         if known.is_none() {
             details.push("its definition is gone".to_owned());
+        }
+        if server.watched.held_back {
+            details
+                .push("a file it names has changed, and its definition was edited: it waits for a reload".to_owned());
+        }
+        if server.company.hopeless > 0 {
+            details.push("an authd can do nothing with the file it was given: see the log".to_owned());
         }
         let silent = worker.filter(|worker| worker.ready.is_some()).map(|worker| self.now - worker.heard);
         if let Some(silent) = silent.filter(|silent| *silent >= QUIET) {

@@ -7,7 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{Gid, Uid, User};
 use postern_hosting::{AuthdKind, Finding, Hosting, ServerName};
 
 use crate::server::Happening;
@@ -56,9 +56,8 @@ impl Uids {
     /// Who an authd runs as: its own uid, and for winbind the group that may ask for more than a password's check.
     pub(crate) fn authd(&mut self, name: &str, kind: AuthdKind) -> Result<Identity, String> {
         let own = self.exclusive(name)?;
-        let group =
-            (kind == AuthdKind::Winbind && isolated()).then(|| Group::from_name("winbindd_priv").ok().flatten());
-        Ok(Identity { gid: group.flatten().map_or(own.gid, |group| group.gid), ..own })
+        let group = (kind == AuthdKind::Winbind && isolated()).then(|| local_group("winbindd_priv"));
+        Ok(Identity { gid: group.flatten().unwrap_or(own.gid), ..own })
     }
 
     fn exclusive(&mut self, name: &str) -> Result<Identity, String> {
@@ -88,6 +87,13 @@ impl Uids {
         })?;
         Ok(uid)
     }
+}
+
+/// A group of /etc/group. The system's look-up may ask winbind, which may hang, just when an authd is to outlive that.
+fn local_group(name: &str) -> Option<Gid> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    let line = groups.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.split(':').nth(1)?.parse().ok().map(Gid::from_raw)
 }
 
 fn fixed(name: &str, hosting: &Hosting, path: &Path) -> Result<Identity, Happening> {

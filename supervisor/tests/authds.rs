@@ -92,8 +92,58 @@ fn one_that_cannot_live_does_not_take_the_server_with_it() {
     let (stage, address) = running("crash");
     let worker = session(address).greeting.1;
     until("it has been tried again", || (stage.log().matches("authd kerberos, process").count() >= 6).then_some(()));
-    assert!(stage.log().contains("it is reloaded in 4s"), "{}", stage.log());
+    until("it is tried less often", || stage.log().contains("not again before 4s have passed").then_some(()));
     assert_eq!(session(address).greeting, (220, worker, "nothing".to_owned()));
+}
+
+/// Nothing but another file can help it: it is not tried again and again, and shown.
+#[test]
+fn one_that_can_do_nothing_waits_for_another_file() {
+    let (stage, address) = running("hopeless");
+    let worker = session(address).greeting.1;
+    until("it is shown", || stage.row("mx").detail.contains("can do nothing").then_some(()));
+    let others = pids(&stage);
+    assert_eq!(others.len(), 2);
+    let path = stage.path("etc/servers/mx.keytab");
+    write_private(&path, "tickets");
+    until("all are there", || (pids(&stage).len() == 3).then_some(()));
+    until("nothing is shown", || stage.row("mx").detail.is_empty().then_some(()));
+    assert_eq!(session(address).greeting.1, worker);
+}
+
+/// What others can read is no secret: the worker is told, and the server does not start with it.
+#[test]
+fn a_secret_that_others_can_read_is_not_used() {
+    let (stage, _) = running("tickets");
+    let before = pids(&stage);
+    let path = stage.path("etc/servers/mx.keytab");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (_, findings) = stage.refused(|server| Request::Reload { server }, "mx");
+    assert!(findings[0].to_string().contains("chmod 600"), "{findings:?}");
+    until("only those of the old generation are left", || (pids(&stage) == before).then_some(()));
+}
+
+/// An edited definition is an operator's to put in force: a file that changes meanwhile does not do it.
+#[test]
+fn an_edited_definition_waits_for_an_order() {
+    let (stage, address) = running("tickets");
+    let before = pids(&stage);
+    let text = std::fs::read_to_string(stage.definition_path("mx")).unwrap();
+    for edited in [text.replace("nothing", "another word"), "no definition = at all [".to_owned()] {
+        stage.define("mx", &edited);
+        write_private(&stage.path("etc/servers/a.toml"), &format!("accounts, {} octets", edited.len()));
+        until("it is shown", || stage.row("mx").detail.contains("waits for a reload").then_some(()));
+    }
+    assert_eq!(stage.log().matches("has changed: it is reloaded").count(), 0, "{}", stage.log());
+    assert_eq!(session(address).greeting.2, "nothing");
+    // Only a dead authd is worth a try, and that is not made every two seconds.
+    kill(pid(before[0]), Signal::SIGKILL).unwrap();
+    until("it is tried, and later", || stage.log().contains("not again before 4s have passed").then_some(()));
+    assert_eq!(stage.log().matches("it lacks an authd").count(), 3, "{}", stage.log());
+    stage.define("mx", &text);
+    stage.done(|server| Request::Reload { server }, "mx");
+    until("all are there", || (pids(&stage).len() == 3).then_some(()));
+    assert!(stage.row("mx").detail.is_empty(), "{}", stage.row("mx").detail);
 }
 
 #[test]
