@@ -233,8 +233,8 @@ fn posternd_stays_small() -> Outcome {
         }
     }
     assert!(
-        lines <= 2200,
-        "posternd has {lines} lines of code; root's program has 2,200 at most"
+        lines <= 2300,
+        "posternd has {lines} lines of code; root's program has 2,300 at most"
     );
     Ok(())
 }
