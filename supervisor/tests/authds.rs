@@ -174,6 +174,7 @@ fn a_changed_file_is_a_reload() {
     let reloads = || stage.log().matches("a file it names has changed").count();
     std::fs::remove_file(stage.path("etc/servers/a.toml")).unwrap();
     until("it has been noticed", || (reloads() == 2).then_some(()));
+    until("it is refused", || stage.log().contains("mx: its definition is refused").then_some(()));
     write_private(&stage.path("etc/servers/a.toml"), "accounts again");
     until("it has been noticed", || (reloads() == 3).then_some(()));
     assert_eq!(session(address).greeting, (220, before.0, "nothing".to_owned()));
