@@ -208,22 +208,20 @@ fn without(text: &str, secrets: &[Secret]) -> String {
     // One may be a part of another.
     secrets.sort_by_key(|one| std::cmp::Reverse(one.len()));
     secrets.retain(|one| !one.is_empty());
-    let whole = |text: String, secret: &&str| text.replace(*secret, HIDDEN);
-    let text = secrets.iter().fold(text.to_owned(), whole);
     let is_part = |word: &str| {
         let long = word.len() >= SHORTEST_PART;
         long && secrets.iter().any(|secret| secret.contains(word))
     };
     let outside = |c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c);
-    text.split_inclusive(outside)
-        .map(|word| {
-            let bare = word.trim_end_matches(outside);
-            match is_part(bare) {
-                true => format!("{HIDDEN}{}", &word[bare.len()..]),
-                false => word.to_owned(),
-            }
-        })
-        .collect()
+    let words = text.split_inclusive(outside).map(|word| {
+        let bare = word.trim_end_matches(outside);
+        match is_part(bare) {
+            true => format!("{HIDDEN}{}", &word[bare.len()..]),
+            false => word.to_owned(),
+        }
+    });
+    let whole = |text: String, secret: &&str| text.replace(*secret, HIDDEN);
+    secrets.iter().fold(words.collect(), whole)
 }
 
 #[cfg(test)]
