@@ -868,7 +868,7 @@ fn on_a_terminal_what_was_not_given_is_asked_for() {
     let house = House::with_leaf();
     let dialogue = |verb: &str, answers: &str| {
         let terminal = nix::pty::openpty(None, None).unwrap();
-        std::fs::File::from(terminal.master.try_clone().unwrap())
+        fs::File::from(terminal.master.try_clone().unwrap())
             .write_all(answers.as_bytes())
             .unwrap();
         let output = common::command(&["--config", house.etc.text(), "certificate", verb, "mx1"])

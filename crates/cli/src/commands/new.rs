@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use postern_config::{Answers, NewDomain};
-use postern_hosting::{Identity, ServerName, Severity, TlsMode};
+use postern_hosting::{Hosting, Identity, ServerName, Severity, TlsMode};
 
 use super::Places;
 use crate::ask;
@@ -88,7 +88,7 @@ impl New {
         refuse_broken(&text, &path)?;
         write(&path, &text, self.force)?;
         writeln!(out, "wrote {}", path.display())?;
-        self.next_steps(&answers, out)
+        self.next_steps(&answers, &path, out)
     }
 
     /// What the options say, all that has no default being required.
@@ -188,12 +188,25 @@ impl New {
             .collect())
     }
 
-    fn next_steps(&self, answers: &Answers, out: &mut dyn Write) -> Result<(), Error> {
+    fn next_steps(
+        &self,
+        answers: &Answers,
+        definition: &Path,
+        out: &mut dyn Write,
+    ) -> Result<(), Error> {
         let name = &self.name;
         if answers.accounts.is_some() {
             writeln!(
                 out,
                 "  postern account add {name} USER@DOMAIN   adds an account"
+            )?;
+        }
+        let certificate = answers.certificate.as_ref();
+        let located = certificate.map(|(path, _)| Hosting::locate(definition, path));
+        if located.is_some_and(|path| !path.exists()) {
+            writeln!(
+                out,
+                "  postern certificate new {name}   makes a first certificate, self-signed"
             )?;
         }
         writeln!(out, "  postern check {name}   looks whether all is there")?;

@@ -19,7 +19,7 @@ use crate::connect::Desk;
 use crate::failure::Error;
 use crate::render::{self, Cell, Side, Table, Tone};
 
-/// Shows the servers: state, addresses, process, sessions, queue, and how long the certificate is good.
+/// Shows the servers: state, addresses, process, sessions, queue and certificate.
 #[derive(Args)]
 pub(crate) struct Status {
     /// Only these servers.

@@ -72,10 +72,12 @@ impl Description {
         })
     }
 
-    /// Whether one of its names is `host`'s; `*` stands for one whole label, the first (RFC 6125 §6.4.3).
+    /// Whether one of its names is `host`'s; `*` stands for one whole label, the first (RFC 6125 §6.4.3), and never for
+    /// all that is right below a top-level domain.
     pub fn covers(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         let parent = host.split_once('.').map(|(_, parent)| parent);
+        let parent = parent.filter(|parent| parent.contains('.'));
         self.names
             .iter()
             .any(|own| *own == host || (parent.is_some() && own.strip_prefix("*.") == parent))
@@ -291,6 +293,26 @@ mod tests {
         let parsed = Certificate::parse(&der).expect("parsed");
         assert!(is_authority(&parsed) && !serves(&parsed));
         assert_eq!((weak_signature(&parsed), issuer_url(&parsed)), (None, None));
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_one_label() {
+        let mut one = Description::of(&authority()).expect("a description");
+        one.names = ["mx.example.com", "*.example.net", "*.org"]
+            .map(str::to_owned)
+            .to_vec();
+        for (host, covered) in [
+            ("mx.example.com", true),
+            ("MX.Example.com.", true),
+            ("mx2.example.com", false),
+            ("a.example.net", true),
+            ("a.b.example.net", false),
+            ("example.net", false),
+            ("example.org", false),
+            ("", false),
+        ] {
+            assert_eq!(one.covers(host), covered, "{host}");
+        }
     }
 
     #[test]

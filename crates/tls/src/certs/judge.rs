@@ -109,10 +109,22 @@ pub struct Order {
     pub others: Vec<CertificateDer<'static>>,
 }
 
-/// Puts certificates in order, from the one that `key` fits; of several that would do, the one that ends last.
-/// `None` where none fits.
-pub fn in_order(mut certificates: Vec<CertificateDer<'static>>, key: &Key) -> Option<Order> {
-    let leaf = last_to_end(&certificates, |one| one.key_info == key.public)?;
+/// Puts certificates in order, from the one that `key` fits; of several that would do, one with all of `names`, and of
+/// those the one that ends last. `None` where none fits.
+pub fn in_order(
+    mut certificates: Vec<CertificateDer<'static>>,
+    key: &Key,
+    names: &[String],
+) -> Option<Order> {
+    let named = |der: &CertificateDer<'_>| {
+        Description::of(der).is_some_and(|one| names.iter().all(|name| one.covers(name)))
+    };
+    let (named, others): (Vec<_>, Vec<_>) = certificates.into_iter().partition(named);
+    certificates = named;
+    let fits = |one: &Certificate<'_>| one.key_info == key.public;
+    let leaf = last_to_end(&certificates, fits);
+    certificates.extend(others);
+    let leaf = leaf.or_else(|| last_to_end(&certificates, fits))?;
     let mut chain = vec![certificates.swap_remove(leaf)];
     certificates.retain(|one| !chain.contains(one));
     while let Some(next) = issuer_among(chain.last()?, &certificates) {
@@ -178,7 +190,7 @@ pub enum Fault {
         own: bool,
     },
     /// Over soon.
-    #[error("the certificate for {subject} ends on {on}, in {days} {}", if *.days == 1 { "day" } else { "days" })]
+    #[error("the certificate for {subject} ends on {on}, in {}", in_days(*.days))]
     EndsSoon {
         /// Whose certificate.
         subject: String,
@@ -313,6 +325,14 @@ impl Fault {
             Fault::WeakSignature { .. } => "let the authority issue it anew, with SHA-256".to_owned(),
             Fault::NotForServers { .. } => "request a certificate for a web or mail server".to_owned(),
         }
+    }
+}
+
+fn in_days(days: u64) -> String {
+    match days {
+        0 => "less than a day".to_owned(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
     }
 }
 
@@ -452,7 +472,9 @@ fn judge_link(certificate: &Certificate<'_>, next: &Certificate<'_>) -> Option<F
 }
 
 fn judge_end(last: &Certificate<'_>, roots: &Roots) -> Option<Fault> {
-    if last.issuer == last.subject || roots.issued(last) {
+    // A system that knows no authority cannot say where a chain should end.
+    let unknown = roots.0.is_empty() && is_authority(last);
+    if unknown || last.issuer == last.subject || roots.issued(last) {
         return None;
     }
     Some(Fault::Incomplete {
@@ -462,8 +484,10 @@ fn judge_end(last: &Certificate<'_>, roots: &Roots) -> Option<Fault> {
     })
 }
 
-/// Whose certificate it is: its first name, which is its common name where it has no other, or its whole subject.
+/// Whose certificate it is: its first name, its common name where it names no host, or its whole subject.
 fn whose(certificate: &Certificate<'_>) -> String {
     let first = certificate.names.first();
-    first.map_or_else(|| distinguished_name(certificate.subject), Clone::clone)
+    let name = first.filter(|_| certificate.names_hosts());
+    let name = name.or(certificate.common_name.as_ref());
+    name.map_or_else(|| distinguished_name(certificate.subject), Clone::clone)
 }

@@ -174,7 +174,7 @@ fn fitting(
     let mut tried = Vec::new();
     let mut second = None;
     for candidate in candidates {
-        let Some(order) = in_order(certificates.to_vec(), &candidate.key) else {
+        let Some(order) = in_order(certificates.to_vec(), &candidate.key, names) else {
             tried.push(candidate.name);
             continue;
         };

@@ -29,14 +29,14 @@ pub(super) fn swap(spot: &Spot, certificate: &str, key: &str) -> Result<bool, Er
     make_folder_of(&spot.certificate)?;
     let _lock = lock(&spot.key)?;
     if spot.key == spot.certificate {
-        let both = Fresh::write(&spot.key, &format!("{certificate}{key}"), SECRET)?;
+        let both = Fresh::write(&spot.key, format!("{certificate}{key}").as_bytes(), SECRET)?;
         let kept = keep(&spot.key, SECRET)?;
         both.take_place()?;
         sync_folder(&spot.key)?;
         return Ok(kept.is_some());
     }
-    let fresh_certificate = Fresh::write(&spot.certificate, certificate, PUBLIC)?;
-    let fresh_key = Fresh::write(&spot.key, key, SECRET)?;
+    let fresh_certificate = Fresh::write(&spot.certificate, certificate.as_bytes(), PUBLIC)?;
+    let fresh_key = Fresh::write(&spot.key, key.as_bytes(), SECRET)?;
     let kept = keep(&spot.key, SECRET)?;
     let had_certificate = keep(&spot.certificate, PUBLIC)?.is_some();
     fresh_key.take_place()?;
@@ -52,14 +52,14 @@ pub(super) fn swap(spot: &Spot, certificate: &str, key: &str) -> Result<bool, Er
 /// Writes one secret file whole or not at all.
 pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), Error> {
     make_folder_of(path)?;
-    Fresh::write(path, text, SECRET)?.take_place()?;
+    Fresh::write(path, text.as_bytes(), SECRET)?.take_place()?;
     sync_folder(path)
 }
 
 /// Writes one file that all may read.
 pub(super) fn write_public(path: &Path, text: &str) -> Result<(), Error> {
     make_folder_of(path)?;
-    Fresh::write(path, text, PUBLIC)?.take_place()?;
+    Fresh::write(path, text.as_bytes(), PUBLIC)?.take_place()?;
     sync_folder(path)
 }
 
@@ -94,7 +94,7 @@ struct Fresh<'a> {
 }
 
 impl Fresh<'_> {
-    fn write<'a>(place: &'a Path, text: &str, mode: u32) -> Result<Fresh<'a>, Error> {
+    fn write<'a>(place: &'a Path, bytes: &[u8], mode: u32) -> Result<Fresh<'a>, Error> {
         let name = place.file_name().unwrap_or_default().to_string_lossy();
         let draft = place.with_file_name(format!(".{name}.{}.new", std::process::id()));
         // Of a run that was killed and had this number.
@@ -106,7 +106,7 @@ impl Fresh<'_> {
             .open(&draft);
         let mut file = file.map_err(failed(place))?;
         let fresh = Fresh { draft, place };
-        let written = file.write_all(text.as_bytes());
+        let written = file.write_all(bytes);
         written
             .and_then(|()| file.sync_all())
             .map_err(failed(place))?;
@@ -125,10 +125,10 @@ impl Drop for Fresh<'_> {
     }
 }
 
-/// Copies the file to `NAME.previous`, and tells its text; `None` where there is none.
-fn keep(path: &Path, mode: u32) -> Result<Option<String>, Error> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+/// Copies the file to `NAME.previous`, and tells its content; `None` where there is none.
+fn keep(path: &Path, mode: u32) -> Result<Option<Vec<u8>>, Error> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
             return Err(Error::Read {
@@ -137,8 +137,8 @@ fn keep(path: &Path, mode: u32) -> Result<Option<String>, Error> {
             });
         }
     };
-    Fresh::write(&previous(path), &text, mode)?.take_place()?;
-    Ok(Some(text))
+    Fresh::write(&previous(path), &bytes, mode)?.take_place()?;
+    Ok(Some(bytes))
 }
 
 /// `NAME.previous`.
@@ -148,9 +148,9 @@ pub(super) fn previous(path: &Path) -> PathBuf {
 }
 
 /// As it was before; the error that led here is what matters.
-fn put_back(path: &Path, former: Option<&str>) {
+fn put_back(path: &Path, former: Option<&[u8]>) {
     let _ = match former {
-        Some(text) => Fresh::write(path, text, SECRET).and_then(Fresh::take_place),
+        Some(bytes) => Fresh::write(path, bytes, SECRET).and_then(Fresh::take_place),
         None => fs::remove_file(path).map_err(failed(path)),
     };
 }
