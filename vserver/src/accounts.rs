@@ -2,7 +2,7 @@
 //!
 //! | Source | File | Asked |
 //! |---|---|---|
-//! | account file | `accounts/file.rs` | on the blocking pool, a few at once |
+//! | account file | `accounts/file.rs` | on a pool of its own, a few at once, by turns: `accounts/checks.rs` |
 //! | directory | `accounts/ldap.rs` | over the network, with deadlines |
 //! | Dovecot | `accounts/dovecot.rs` | over its socket, with a deadline |
 //! | Windows domain | `accounts/windows.rs` | over a link to postern-authd, with a deadline |
@@ -16,30 +16,31 @@
 //! Never: a password kept or logged; a check on the runtime's own thread.
 
 mod authd;
+mod checks;
 mod dovecot;
 mod file;
 mod ldap;
 mod recent;
 mod windows;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use postern_access::Login;
 use postern_config::{Account, AccountFile};
 use postern_policy::{completed, dovecots, find_account, is_home};
 use postern_sasl::{ScramKeys, Secret};
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 pub(crate) use authd::{Asked, Authd};
+use checks::Checks;
 pub(crate) use dovecot::{DovecotSource, Occasion};
 pub(crate) use file::FileSource;
 use file::Recalled;
 pub(crate) use ldap::LdapSource;
 pub(crate) use windows::Integrated;
 
-/// How many passwords are checked at once, over all sessions: each check takes 19 MiB and a processor.
-static CHECKS: Semaphore = Semaphore::const_new(2);
+/// Where passwords are checked, over all sessions and generations.
+static CHECKS: Checks = Checks::new();
 
 /// The sources of one generation.
 #[derive(Default)]
@@ -171,7 +172,7 @@ impl Accounts {
             // It might have been right there.
             Some(down) => Err(Unavailable { guessed, ..down }),
             None if guessed => Ok(said),
-            None => self.pretend(&password).await,
+            None => self.pretend(occasion.client, &password).await,
         }
     }
 
@@ -184,7 +185,10 @@ impl Accounts {
     ) -> Result<Checked, Unavailable> {
         let whole = completed(name, &self.default_domain);
         match source {
-            Source::File(source) => self.check_in_file(source, name, password).await,
+            Source::File(source) => {
+                self.check_in_file(source, occasion.client, name, password)
+                    .await
+            }
             Source::Ldap(source) => match (source.check(name, password).await?, whole) {
                 (Checked::Unknown, Some(whole)) => source.check(&whole, password).await,
                 (checked, _) => Ok(checked),
@@ -201,6 +205,7 @@ impl Accounts {
     async fn check_in_file(
         &self,
         source: &Arc<FileSource>,
+        client: IpAddr,
         name: &str,
         password: &Arc<Secret>,
     ) -> Result<Checked, Unavailable> {
@@ -211,7 +216,7 @@ impl Accounts {
             Recalled::Right => return Ok(Checked::Right(LoggedIn::of(account))),
             Recalled::Unknown(place) => place,
         };
-        match verify(account.password.clone(), password).await? {
+        match verify(client, account.password.clone(), password).await? {
             true => {
                 if let Some((recent, mark)) = place {
                     recent.note(mark);
@@ -223,9 +228,13 @@ impl Accounts {
     }
 
     /// An unknown account takes the time of a wrong password: that of a hash nobody has the password of.
-    async fn pretend(&self, password: &Arc<Secret>) -> Result<Checked, Unavailable> {
+    async fn pretend(
+        &self,
+        client: IpAddr,
+        password: &Arc<Secret>,
+    ) -> Result<Checked, Unavailable> {
         if self.files().next().is_some() {
-            verify(file::nobody().to_owned(), password).await?;
+            verify(client, file::nobody().to_owned(), password).await?;
         }
         Ok(Checked::Unknown)
     }
@@ -319,13 +328,10 @@ impl Accounts {
     }
 }
 
-/// Whether the password is the one of the hash; waits for a turn, and for the answer.
-async fn verify(hash: String, password: &Arc<Secret>) -> Result<bool, Unavailable> {
-    let _turn = CHECKS.acquire().await.map_err(Unavailable::because)?;
-    let password = password.clone();
-    spawn_blocking(move || file::verify(&hash, password.expose()))
-        .await
-        .map_err(Unavailable::because)
+/// Whether the password is the one of the hash. Where there is no room for a check, it is no guess either.
+async fn verify(client: IpAddr, hash: String, password: &Arc<Secret>) -> Result<bool, Unavailable> {
+    let verified = CHECKS.verify(client, hash, password).await;
+    verified.map_err(Unavailable::because)
 }
 
 impl LoggedIn {

@@ -6,7 +6,7 @@
 //! and each wrong proof counts.
 //!
 //! A refusal is answered at set times after the attempt began, later with each one in the session: it takes a guesser's time,
-//! and tells nothing by its own.
+//! and tells nothing by its own. So is "come back later", or a flood that finds no room would try again at once.
 //!
 //! What an authd serves goes by `integrated.rs`.
 //!
@@ -41,7 +41,7 @@ pub(crate) struct Walk {
     under_way: Option<Box<UnderWay>>,
     /// Whose keys the exchange goes by.
     keyed: Option<LoggedIn>,
-    /// Attempts refused so far.
+    /// Attempts refused so far, or not answered.
     refused: u32,
 }
 
@@ -229,6 +229,8 @@ impl Walk {
             End::Unavailable { name, why, guess } => {
                 attempt.log(mechanism, &name, "unavailable", &why);
                 attempt.count_guess(&name, guess);
+                sleep_until(answer_at(begun, Instant::now(), self.refused).into()).await;
+                self.refused += 1;
                 ask.refuse(Reply::new(454, "4.7.0", "Temporary authentication failure"));
             }
         }
