@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use post::Post;
-use postern_control::auth::{Account, Blob, Terms};
+use postern_control::auth::{Account, Blob, RefusedKind, Terms};
 use postern_sasl::Mechanism;
 use postern_tests::peers::{Member, Samba};
 use postern_tests::stage::PATIENCE;
@@ -127,56 +127,63 @@ fn a_member_asks_its_controller() -> Outcome {
     Ok(())
 }
 
-/// Who is not let in, why, and whether it counts as a guess.
+/// Who is not let in, why, and what follows.
 fn refusals(authd: &Authd) -> Outcome {
+    use RefusedKind::{Barred, Unknown, Wrong};
     let right = Samba::ALICE.1;
     let long = "x".repeat(300);
-    for ((name, password), why, guess) in [
-        (("alice", "Wrong.land1"), "NT_STATUS_WRONG_PASSWORD", true),
-        (("mallory", "Wrong.land1"), "NT_STATUS_WRONG_PASSWORD", true),
-        (("nobody", right), "NT_STATUS_NO_SUCH_USER", true),
-        ((r"NOWHERE\alice", right), "NT_STATUS_NO_SUCH_USER", true),
+    for ((name, password), why, kind) in [
+        (("alice", "Wrong.land1"), "NT_STATUS_WRONG_PASSWORD", Wrong),
+        (
+            ("mallory", "Wrong.land1"),
+            "NT_STATUS_WRONG_PASSWORD",
+            Wrong,
+        ),
+        (("nobody", right), "NT_STATUS_NO_SUCH_USER", Unknown),
+        ((r"NOWHERE\alice", right), "NT_STATUS_NO_SUCH_USER", Unknown),
         (
             ("nobody@nowhere.test", right),
             "NT_STATUS_NO_SUCH_USER",
-            true,
+            Unknown,
         ),
         (
             ("nobody@corp.postern.test", right),
             "NT_STATUS_NO_SUCH_USER",
-            true,
+            Unknown,
         ),
-        (Samba::MALLORY, "NT_STATUS_ACCOUNT_DISABLED", false),
-        (Samba::FRANK, "NT_STATUS_PASSWORD_MUST_CHANGE", false),
-        (Samba::ERIN, "NT_STATUS_ACCOUNT_EXPIRED", false),
-        (Samba::HEIDI, "NT_STATUS_INVALID_LOGON_HOURS", false),
+        (Samba::MALLORY, "NT_STATUS_ACCOUNT_DISABLED", Barred),
+        (Samba::FRANK, "NT_STATUS_PASSWORD_MUST_CHANGE", Barred),
+        (Samba::ERIN, "NT_STATUS_ACCOUNT_EXPIRED", Barred),
+        (Samba::HEIDI, "NT_STATUS_INVALID_LOGON_HOURS", Barred),
         (
             ("alice\nNT-Domain: CORP", right),
             "NT_STATUS_NO_SUCH_USER",
-            true,
+            Unknown,
         ),
-        (("alice\n.\n", right), "NT_STATUS_NO_SUCH_USER", true),
-        ((r"CORP\CORP\alice", right), "NT_STATUS_NO_SUCH_USER", true),
+        (("alice\n.\n", right), "NT_STATUS_NO_SUCH_USER", Unknown),
+        (
+            (r"CORP\CORP\alice", right),
+            "NT_STATUS_NO_SUCH_USER",
+            Unknown,
+        ),
     ] {
-        let wanted = |end: &End, guess| matches!(end, End::Refused(heard, counts) if heard.contains(why) && *counts == guess);
-        // Whom the domain does not know another source may.
-        let unknown = why == "NT_STATUS_NO_SUCH_USER";
+        let wanted = |end: &End| matches!(end, End::Refused(heard, is) if heard.contains(why) && *is == kind);
         let end = authd.password((name, password), &[])?;
-        assert!(wanted(&end, guess && !unknown), "{name:?}: {end:?}");
+        assert!(wanted(&end), "{name:?}: {end:?}");
         let end = authd.ntlm(Mechanism::Ntlm, (name, password), &terms(), |_| ())?;
-        assert!(wanted(&end, guess), "{name:?}: {end:?}");
+        assert!(wanted(&end), "{name:?}: {end:?}");
     }
     let end = authd.password((&long, right), &[])?;
     assert!(matches!(end, End::Refused(..)), "{end:?}");
     // A group is no account; nor is a domain that is not taken.
     for name in ["sales", "nobody", "*", "-h", "--help"] {
         let end = authd.find(name, &[])?;
-        assert!(matches!(end, End::Refused(_, false)), "{name}: {end:?}");
+        assert!(matches!(end, End::Refused(_, Unknown)), "{name}: {end:?}");
     }
     for domains in [&["EAST"][..], &["EAST", "WEST"]] {
         let end = authd.password((r"CORP\alice", right), domains)?;
         assert!(
-            matches!(&end, End::Refused(why, false) if why.contains("not among")),
+            matches!(&end, End::Refused(why, Barred) if why.contains("not among")),
             "{end:?}"
         );
     }

@@ -8,7 +8,7 @@
 //!
 //! Never: a blob of SASL; what an exchange is.
 
-use postern_control::auth::{Account, Terms};
+use postern_control::auth::{Account, RefusedKind, Terms};
 use postern_sasl::{NtProof, NtlmNames, SessionBaseKey, Ticket};
 
 /// One source of accounts, as one thread asks it. What a source has not is what stands here.
@@ -58,6 +58,9 @@ pub(crate) trait Tickets: Send {
     /// Takes the client's token. Never answers [`Ticket::Refused`], which says no reason.
     fn step(&mut self, token: &[u8]) -> Result<Ticket, No>;
 
+    /// Whether the client's bare name means it and nobody else (see [`Account::home`]); asked when it is known.
+    fn at_home(&self) -> bool;
+
     /// Wraps octets without confidentiality.
     fn wrap(&mut self, octets: &[u8]) -> Result<Vec<u8>, No>;
 
@@ -74,8 +77,8 @@ pub(crate) enum No {
         name: Option<String>,
         /// Why, for the log.
         why: String,
-        /// Whether this was a guess at a password.
-        guess: bool,
+        /// What follows.
+        kind: RefusedKind,
     },
     /// It cannot be found out now.
     Unavailable {
@@ -87,19 +90,24 @@ pub(crate) enum No {
 impl No {
     /// Refused, and no guess at a password.
     pub(crate) fn refused(why: impl ToString) -> No {
-        No::Refused {
-            name: None,
-            why: why.to_string(),
-            guess: false,
-        }
+        No::of(RefusedKind::Barred, why)
     }
 
-    /// Refused: an unknown account or a wrong password.
+    /// Refused: a wrong password.
     pub(crate) fn guessed(why: impl ToString) -> No {
+        No::of(RefusedKind::Wrong, why)
+    }
+
+    /// Refused: the source has no such account.
+    pub(crate) fn unknown(why: impl ToString) -> No {
+        No::of(RefusedKind::Unknown, why)
+    }
+
+    fn of(kind: RefusedKind, why: impl ToString) -> No {
         No::Refused {
             name: None,
             why: why.to_string(),
-            guess: true,
+            kind,
         }
     }
 

@@ -86,6 +86,7 @@ impl Backend for Hashes {
                 key,
                 account: Account {
                     name,
+                    home: true,
                     ..Account::default()
                 },
             }),

@@ -167,7 +167,13 @@ impl Session {
 
     fn done(self, identity: Identity) -> Went {
         let account = match self.exchange.inner() {
-            Some(Inner::Kerberos) => by_ticket(&identity.name),
+            Some(Inner::Kerberos) => {
+                let tickets = self.tickets.as_ref();
+                by_ticket(
+                    &identity.name,
+                    tickets.is_some_and(|tickets| tickets.at_home()),
+                )
+            }
             _ => self.proved.map(|proved| Account {
                 proof: "NTLM".to_owned(),
                 ..proved
@@ -200,11 +206,11 @@ impl Outcome {
             },
             Outcome::Claims(name) => Answer::Claims { exchange, name },
             Outcome::Account(account) => Answer::Account { exchange, account },
-            Outcome::No(said, No::Refused { name, why, guess }) => Answer::Refused {
+            Outcome::No(said, No::Refused { name, why, kind }) => Answer::Refused {
                 exchange,
                 name: name.or(said),
                 why,
-                guess,
+                kind,
             },
             Outcome::No(name, No::Unavailable { why }) => Answer::Unavailable {
                 exchange,
@@ -246,11 +252,12 @@ fn refused(why: Refusal) -> No {
 }
 
 /// `alice@REALM`.
-fn by_ticket(principal: &str) -> Option<Account> {
+fn by_ticket(principal: &str, home: bool) -> Option<Account> {
     let (name, realm) = principal.rsplit_once('@')?;
     Some(Account {
         name: name.to_owned(),
         domain: Some(realm.to_owned()),
+        home,
         proof: "Kerberos".to_owned(),
         ..Account::default()
     })

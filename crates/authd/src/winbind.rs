@@ -96,12 +96,13 @@ impl Winbind {
             Verdict::Wrong(words)
                 if status::is_no_memory(&words) && self.shared.is_nobody(proof, deadline) =>
             {
-                Err(No::guessed(
+                Err(No::unknown(
                     "NT_STATUS_NO_SUCH_USER, by way of NT_STATUS_NO_MEMORY",
                 ))
             }
             Verdict::Wrong(words) => Err(match status::read(&words) {
                 (Kind::Wrong, why) => No::guessed(why),
+                (Kind::Unknown, why) => No::unknown(why),
                 (Kind::Barred, why) => No::refused(why),
                 (Kind::Away, why) => No::unavailable(why),
             }),
@@ -139,8 +140,8 @@ impl Backend for Winbind {
         self.shared.ready()?;
         plausible(&proof.domain, &proof.user)?;
         let key = self.check(proof, deadline)?;
-        let person = (self.shared).person((&proof.domain, &proof.user), domains, deadline)?;
-        let account = account(person, "NTLM");
+        let account =
+            (self.shared).account((&proof.domain, &proof.user), domains, deadline, "NTLM")?;
         Ok(Proved { key, account })
     }
 
@@ -148,11 +149,11 @@ impl Backend for Winbind {
         let deadline = self.shared.deadline();
         let host = self.shared.host(deadline)?;
         let (domain, user) = claim(name, domains, &host);
-        plausible(domain, user).map_err(elsewhere)?;
+        plausible(domain, user)?;
         let proof = respond(&host, domain, user, password)?;
-        self.check(&proof, deadline).map_err(elsewhere)?;
-        let person = self.shared.person((domain, user), domains, deadline)?;
-        Ok(account(person, "password"))
+        self.check(&proof, deadline)?;
+        self.shared
+            .account((domain, user), domains, deadline, "password")
     }
 
     fn find(&mut self, name: &str, domains: &[String]) -> Result<Account, No> {
@@ -160,8 +161,7 @@ impl Backend for Winbind {
         let host = self.shared.host(deadline)?;
         let (domain, user) = claim(name, domains, &host);
         plausible(domain, user)?;
-        let person = self.shared.person((domain, user), domains, deadline)?;
-        Ok(account(person, ""))
+        self.shared.account((domain, user), domains, deadline, "")
     }
 }
 
@@ -228,12 +228,13 @@ impl Shared {
     }
 
     /// Who it is, of one of the domains.
-    fn person(
+    fn account(
         &self,
         (domain, user): (&str, &str),
         domains: &[String],
         deadline: Instant,
-    ) -> Result<Person, No> {
+        proof: &str,
+    ) -> Result<Account, No> {
         let host = self.host(deadline)?;
         let key = (domain.to_lowercase(), user.to_lowercase());
         let person = match self.remembered(&key) {
@@ -247,7 +248,7 @@ impl Shared {
             }
         };
         match taken(&person, domains, &host) {
-            true => Ok(person),
+            true => Ok(account(person, domains, &host, proof)),
             false => Err(No::refused(format!(
                 "the domain {} is not among those taken here",
                 person.domain.name
@@ -268,7 +269,7 @@ impl Shared {
     /// `wbinfo` says the same when there is nobody of that name and when it cannot know.
     fn nobody(&self, deadline: Instant) -> No {
         match self.tools.reaches(deadline) {
-            true => No::refused("winbind knows no account of this name"),
+            true => No::unknown("winbind knows no account of this name"),
             false => No::unavailable(
                 "winbind reaches no domain controller; `wbinfo --ping-dc` says more",
             ),
@@ -337,21 +338,9 @@ fn plausible(domain: &str, user: &str) -> Result<(), No> {
     let named = !user.is_empty() && !user.contains('\\') && !domain.contains('\\');
     match named && fits(domain) && fits(user) {
         true => Ok(()),
-        false => Err(No::guessed(
+        false => Err(No::unknown(
             "NT_STATUS_NO_SUCH_USER, without asking: no account can have this name",
         )),
-    }
-}
-
-/// A password for an account that the domain does not know is no guess at one of the domain's: another source may have it.
-fn elsewhere(no: No) -> No {
-    match no {
-        No::Refused { name, why, .. } if why.contains("NT_STATUS_NO_SUCH_USER") => No::Refused {
-            name,
-            why,
-            guess: false,
-        },
-        other => other,
     }
 }
 
@@ -364,8 +353,17 @@ fn taken(person: &Person, domains: &[String], host: &Host) -> bool {
     }
 }
 
-fn account(person: Person, proof: &str) -> Account {
+/// Whether a bare name is of this person's domain: it is the first listed, or the host's own.
+fn at_home(person: &Person, domains: &[String], host: &Host) -> bool {
+    match domains.first() {
+        None => person.domain.name == host.own.name,
+        Some(first) => person.domain.is_called(first),
+    }
+}
+
+fn account(person: Person, domains: &[String], host: &Host, proof: &str) -> Account {
     Account {
+        home: at_home(&person, domains, host),
         name: person.name,
         domain: Some(person.domain.name),
         groups: person.groups,

@@ -103,6 +103,9 @@ pub struct Terms {
     /// The Windows domains (`CORP`) or Kerberos realms (`CORP.EXAMPLE`) whose accounts are taken, compared without case.
     /// Empty: the source's own, which is the domain the host is a member of, or the keytab's realms. `*`: all.
     pub domains: Vec<String>,
+    /// The domain of accounts whose names have none; empty where there is none. Hashes of `alice` and of
+    /// `alice@example.test` are then those of one account.
+    pub default_domain: String,
 }
 
 /// What authd answers.
@@ -141,10 +144,10 @@ pub enum Answer {
         exchange: u32,
         /// Who it said it was, if it came to that.
         name: Option<String>,
-        /// Why, for the log. An account that the domain does not have is `NT_STATUS_NO_SUCH_USER`: the next source is asked.
+        /// Why, for the log.
         why: String,
-        /// Whether this was a guess at a password of the source's own.
-        guess: bool,
+        /// What follows from it.
+        kind: RefusedKind,
     },
     /// It cannot be found out now.
     Unavailable {
@@ -157,6 +160,17 @@ pub enum Answer {
     },
 }
 
+/// What follows from a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefusedKind {
+    /// A guess at a password: the proof or the password is not the account's.
+    Wrong,
+    /// The source has no such account: another may have it. Whoever proves himself by NTLM has guessed at a name.
+    Unknown,
+    /// Anything else; nobody has guessed.
+    Barred,
+}
+
 /// Somebody authd knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -165,6 +179,9 @@ pub struct Account {
     pub name: String,
     /// `CORP` by NTLM or winbind, `CORP.EXAMPLE` by Kerberos; none in a store of hashes.
     pub domain: Option<String>,
+    /// Whether its bare name means it and nobody else here: it is of the first of [`Terms::domains`], or, where there are
+    /// none, of the host's own domain or of the keytab's only realm; or the source is a store of hashes.
+    pub home: bool,
     /// Its groups' names, without the domain; winbind only.
     pub groups: Vec<String>,
     /// Whom it wants to act as, where it named somebody.

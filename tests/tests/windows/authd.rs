@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use postern_control::auth::{Account, Answer, Blob, Question, Terms};
+use postern_control::auth::{Account, Answer, Blob, Question, RefusedKind, Terms};
 use postern_control::{Link, Received, VERSION};
 use postern_sasl::{Bindings, Credentials, Login, Mechanism, Peer, Secret};
 use postern_tests::Failure;
@@ -28,8 +28,8 @@ pub(crate) struct Authd {
 pub(crate) enum End {
     /// Who it is.
     Account(Box<Account>),
-    /// Nobody: why, and whether it was a guess.
-    Refused(String, bool),
+    /// Nobody: why, and what follows.
+    Refused(String, RefusedKind),
     /// Not to be found out.
     Unavailable(String),
 }
@@ -105,7 +105,7 @@ impl Authd {
     fn end(&self) -> Result<End, Failure> {
         Ok(match self.hear()? {
             Answer::Account { account, .. } => End::Account(account),
-            Answer::Refused { why, guess, .. } => End::Refused(why, guess),
+            Answer::Refused { why, kind, .. } => End::Refused(why, kind),
             Answer::Unavailable { why, .. } => End::Unavailable(why),
             other => return Err(format!("ended with {other:?}").into()),
         })
@@ -175,7 +175,7 @@ impl Authd {
                 }
                 Answer::Claims { .. } => self.tell(&Question::Proceed { exchange })?,
                 Answer::Account { account, .. } => return Ok(End::Account(account)),
-                Answer::Refused { why, guess, .. } => return Ok(End::Refused(why, guess)),
+                Answer::Refused { why, kind, .. } => return Ok(End::Refused(why, kind)),
                 Answer::Unavailable { why, .. } => return Ok(End::Unavailable(why)),
                 Answer::Hello { .. } => return Err("greeted twice".into()),
             }

@@ -5,17 +5,17 @@
 
 use std::sync::Arc;
 
-use postern_control::auth::{Account, Answer, Blob, Question};
-use postern_policy::{find_account, is_home, windows_account, windows_names};
+use postern_control::auth::{Account, Answer, Blob, Question, RefusedKind};
+use postern_policy::{ByTicket, find_account, windows_account, windows_names};
 use postern_sasl::{Inner, Secret};
 
-use super::{Accounts, Asked, Authd, Checked, LoggedIn, Source, Unavailable};
+use super::{Accounts, Asked, Authd, Checked, FileSource, LoggedIn, Unavailable};
 
 /// What proves logins by whole exchanges.
 #[derive(Clone)]
 pub(crate) struct Integrated {
-    /// Which of the sources it belongs to.
-    pub source: usize,
+    /// The account file that its hashes stand beside.
+    pub accounts: Option<Arc<FileSource>>,
     /// Who is asked.
     pub authd: Arc<Authd>,
     /// The domains or realms whose accounts are taken; none: the source's own, `*`: all.
@@ -25,7 +25,7 @@ pub(crate) struct Integrated {
 /// What an authd's answer to one question comes to.
 enum Said {
     Account(Box<Account>),
-    Refused { why: String },
+    Refused { why: String, kind: RefusedKind },
 }
 
 impl Accounts {
@@ -38,33 +38,58 @@ impl Accounts {
         serving(Inner::asked_for(token, |inner| serving(inner).is_some())?)
     }
 
+    /// The domain of names that have none; empty where there is none.
+    pub(crate) fn default_domain(&self) -> &str {
+        &self.default_domain
+    }
+
     /// Who somebody is who has proved to be this account of `by`; the error says why nobody.
     pub(crate) async fn proved(
         &self,
         by: &Integrated,
         account: &Account,
     ) -> Result<Result<LoggedIn, String>, Unavailable> {
-        if let Some(Source::File(file)) = self.sources.get(by.source) {
+        if let Some(file) = &by.accounts {
             let found = find_account([file.file()], &account.name, &self.default_domain);
             let none = || "an NT hash, but no account in the account file".to_owned();
             return Ok(found.map(LoggedIn::of).ok_or_else(none));
         }
-        Ok(Ok(self.resolved(by, account).await?))
+        self.resolved(account).await
     }
 
-    /// The addresses and groups of files and directories, and the groups the domain says.
-    async fn resolved(&self, by: &Integrated, account: &Account) -> Result<LoggedIn, Unavailable> {
+    /// The addresses and groups of files and directories, and the groups the domain says; or why he does not log in.
+    async fn resolved(&self, account: &Account) -> Result<Result<LoggedIn, String>, Unavailable> {
         let domain = account.domain.as_deref();
-        let home = is_home(domain, &by.domains);
+        let home = account.home;
+        let default_domain = if home { &self.default_domain } else { "" };
         for name in windows_names(&account.name, domain, home) {
-            if let Some(mut found) = self.find_listed(&name, home).await? {
-                found.groups.extend(account.groups.iter().cloned());
-                return Ok(found);
+            match self.find_proved(&name, default_domain).await? {
+                Checked::Right(mut found) => {
+                    found.groups.extend(account.groups.iter().cloned());
+                    return Ok(Ok(found));
+                }
+                Checked::Wrong(why) => return Ok(Err(why)),
+                Checked::Unknown => {}
             }
         }
-        let default_domain = if home { &self.default_domain } else { "" };
         let own = windows_account(&account.name, domain, default_domain, &account.groups);
-        Ok(LoggedIn::of(&own))
+        Ok(Ok(LoggedIn::of(&own)))
+    }
+
+    /// Whom a ticket would let in, and whether another source knows him: for explanations, never for a login. `None`: he is
+    /// known, and does not log in.
+    pub(crate) async fn if_a_tickets(
+        &self,
+        ticket: &ByTicket,
+    ) -> Result<(Option<LoggedIn>, bool), Unavailable> {
+        for name in &ticket.names {
+            match self.find_proved(name, &ticket.default_domain).await? {
+                Checked::Right(found) => return Ok((Some(found), true)),
+                Checked::Wrong(_) => return Ok((None, true)),
+                Checked::Unknown => {}
+            }
+        }
+        Ok((Some(LoggedIn::of(&ticket.otherwise)), false))
     }
 
     pub(super) async fn check_in_domain(
@@ -83,9 +108,12 @@ impl Accounts {
             domains,
         });
         Ok(match said.await? {
-            Said::Account(account) => Checked::Right(self.resolved(source, &account).await?),
-            Said::Refused { why } if is_unknown(&why) => Checked::Unknown,
-            Said::Refused { why } => Checked::Wrong(why),
+            Said::Account(account) => match self.resolved(&account).await? {
+                Ok(found) => Checked::Right(found),
+                Err(why) => Checked::Wrong(why),
+            },
+            Said::Refused { kind, .. } if kind == RefusedKind::Unknown => Checked::Unknown,
+            Said::Refused { why, .. } => Checked::Wrong(why),
         })
     }
 
@@ -100,7 +128,7 @@ impl Accounts {
             domains,
         });
         match said.await? {
-            Said::Account(account) => Ok(Some(self.resolved(source, &account).await?)),
+            Said::Account(account) => Ok(self.resolved(&account).await?.ok()),
             Said::Refused { .. } => Ok(None),
         }
     }
@@ -120,16 +148,11 @@ impl Integrated {
         let question = question(asked.exchange, self.domains.clone());
         match asked.ask(question).await.map_err(Unavailable::because)? {
             Answer::Account { account, .. } => Ok(Said::Account(account)),
-            Answer::Refused { why, .. } => Ok(Said::Refused { why }),
+            Answer::Refused { why, kind, .. } => Ok(Said::Refused { why, kind }),
             Answer::Unavailable { why, .. } => Err(Unavailable::because(why)),
             _ => Err(Unavailable::because("an answer to another question")),
         }
     }
-}
-
-/// Whether the domain does not know the account at all: the next source is asked. winbind says it by status.
-fn is_unknown(why: &str) -> bool {
-    why.contains("NT_STATUS_NO_SUCH_USER")
 }
 
 #[cfg(test)]
@@ -139,7 +162,7 @@ mod tests {
     #[test]
     fn guesses_at_an_account_count_together_however_it_is_written() {
         let serving = |domains: &[&str]| Integrated {
-            source: 0,
+            accounts: None,
             authd: Authd::new(None),
             domains: domains.iter().map(ToString::to_string).collect(),
         };
@@ -153,15 +176,11 @@ mod tests {
                 "alice@example.test",
             ),
             // Another alice.
-            (
-                Some(&["CORP", "LAB"]),
-                r"LAB\alice",
-                r"LAB\alice@example.test",
-            ),
-            (Some(&["*"]), r"CORP\alice", r"CORP\alice@example.test"),
+            (Some(&["CORP", "LAB"]), r"LAB\alice", r"LAB\alice"),
+            (Some(&["*"]), r"CORP\alice", r"CORP\alice"),
             // Hashes are of no domain, whatever the client writes.
             (Some(&[]), r"ANY\alice", "alice@example.test"),
-            (None, r"CORP\alice", r"CORP\alice@example.test"),
+            (None, r"CORP\alice", r"CORP\alice"),
         ] {
             assert_eq!(post(domains.map(serving)).counted_name(written), counted);
         }

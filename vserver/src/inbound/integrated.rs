@@ -14,7 +14,7 @@
 //! Never: a look into a blob, but for whose it is.
 
 use postern_config::ChannelBinding;
-use postern_control::auth::{Account, Answer, Blob, Question, Terms};
+use postern_control::auth::{Account, Answer, Blob, Question, RefusedKind, Terms};
 use postern_sasl::Mechanism;
 use postern_smtp::AuthStep;
 
@@ -89,10 +89,12 @@ impl UnderWay {
                     return Turn::End(self.proved(attempt, &account).await);
                 }
                 Answer::Refused {
-                    name, why, guess, ..
+                    name, why, kind, ..
                 } => {
-                    // The proof of another password looks like that of the same one: each counts.
-                    let guess = guess.then(|| attempt.server.guesses.unique());
+                    // The proof of another password looks like that of the same one: each counts. So does one for a name
+                    // that nobody has: whether anybody has it is not to be found out.
+                    let guess =
+                        (kind != RefusedKind::Barred).then(|| attempt.server.guesses.unique());
                     let name = self.name.take().or(name);
                     return Turn::End(attempt.refused(name.as_deref(), &why, guess));
                 }
@@ -128,6 +130,12 @@ impl UnderWay {
             Err(unavailable) => return self.unavailable(Some(said), unavailable.to_string()),
         };
         let names = [&said, &shown(account), &account.name, &found.account];
+        // Guesses may have been made at another of its names: a bare one means it where it is at home alone.
+        let bare = account.home.then_some(&account.name);
+        let mut own = [&shown(account), &found.account].into_iter().chain(bare);
+        if own.any(|name| attempt.is_locked_out(name)) {
+            return attempt.refused(Some(&said), LOCKED, None);
+        }
         let is_itself = |other: &String| names.iter().any(|name| name.eq_ignore_ascii_case(other));
         if !account.authzid.as_ref().is_none_or(is_itself) {
             return attempt.refused(Some(&said), OTHER, None);
@@ -173,6 +181,7 @@ impl Attempt<'_> {
                 && authentication.ntlm.channel_binding == ChannelBinding::Require,
             ntlm,
             domains: by.domains.clone(),
+            default_domain: self.generation.accounts.default_domain().to_owned(),
         };
         let asked = by.begin();
         let question = Question::Begin {

@@ -16,7 +16,7 @@ use libgssapi::context::{CtxFlags, SecurityContext, ServerCtx};
 use libgssapi::credential::Cred;
 use libgssapi::error::Error;
 use libgssapi::oid::{GSS_MECH_KRB5, Oid};
-use postern_control::auth::Terms;
+use postern_control::auth::{RefusedKind, Terms};
 use postern_sasl::Ticket;
 
 use super::end_points::{EndPoints, Search};
@@ -55,9 +55,12 @@ impl Backend for Kerberos {
             [] => self.realms.clone(),
             named => named.into(),
         };
+        let home = home(&terms.domains, &self.realms).map(str::to_owned);
         Some(Box::new(Context {
             context: ServerCtx::new(Some(self.credentials.clone())),
             realms,
+            home,
+            at_home: false,
             binding: Binding::of(terms, &self.end_points),
         }))
     }
@@ -66,6 +69,9 @@ impl Backend for Kerberos {
 struct Context {
     context: ServerCtx,
     realms: Arc<[String]>,
+    /// The realm whose accounts are meant by their bare names too.
+    home: Option<String>,
+    at_home: bool,
     binding: Binding,
 }
 
@@ -111,11 +117,19 @@ impl Tickets for Context {
             return Ok(Ticket::Continue(reply.unwrap_or_default()));
         }
         let flags = self.context.flags().map_err(no)?;
+        let principal = self.principal(flags)?;
+        let realm = principal.rsplit_once('@').map(|(_, realm)| realm);
+        let is = |home: &String| realm.is_some_and(|realm| realm.eq_ignore_ascii_case(home));
+        self.at_home = self.home.as_ref().is_some_and(is);
         Ok(Ticket::Accepted {
             reply,
-            principal: self.principal(flags)?,
+            principal,
             bound: flags.bits() & CHANNEL_BOUND != 0,
         })
+    }
+
+    fn at_home(&self) -> bool {
+        self.at_home
     }
 
     fn wrap(&mut self, octets: &[u8]) -> Result<Vec<u8>, No> {
@@ -152,6 +166,15 @@ impl Context {
     }
 }
 
+/// The realm that a bare name is of: the first listed, or the keytab's only one. `*` is none.
+fn home<'r>(listed: &'r [String], keytab: &'r [String]) -> Option<&'r str> {
+    match (listed, keytab) {
+        ([first, ..], _) => Some(first.as_str()).filter(|first| *first != "*"),
+        ([], [only]) => Some(only),
+        ([], _) => None,
+    }
+}
+
 /// Whether this principal is somebody, of one of the realms.
 fn taken(principal: &str, realms: &[String]) -> Result<(), String> {
     // The library writes `\` before what would be read as something else: no account has such a name.
@@ -180,7 +203,7 @@ fn refused(principal: String, why: impl ToString) -> No {
     No::Refused {
         name: Some(principal),
         why: why.to_string(),
-        guess: false,
+        kind: RefusedKind::Barred,
     }
 }
 
@@ -248,6 +271,15 @@ mod tests {
         assert_eq!(why, "the realm EVIL is not one whose accounts are taken");
         assert!(taken("alice@EVIL", &[]).is_err());
         assert_eq!(taken("alice@EVIL", &realms(&["*"])), Ok(()));
+    }
+
+    #[test]
+    fn one_realm_is_at_home_or_none() {
+        let (one, two) = (realms(&["CORP"]), realms(&["CORP", "LAB"]));
+        assert_eq!(home(&[], &one), Some("CORP"));
+        assert_eq!(home(&[], &two), None);
+        assert_eq!(home(&realms(&["LAB", "CORP"]), &two), Some("LAB"));
+        assert_eq!(home(&realms(&["*"]), &one), None);
     }
 
     #[test]

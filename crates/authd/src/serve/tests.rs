@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use postern_control::auth::Blob;
+use postern_control::auth::{Blob, RefusedKind};
 use rustix::net::{SendFlags, send};
 
 use super::*;
@@ -140,7 +140,7 @@ fn an_answer_that_fits_no_packet_is_answered_too() {
         stage.hear(),
         Answer::Refused {
             exchange: 2,
-            guess: false,
+            kind: RefusedKind::Barred,
             ..
         }
     ));
@@ -189,6 +189,7 @@ fn conversations_survive_mutation() {
             binding_required: false,
             ntlm: true,
             domains: vec!["CORP".to_owned()],
+            default_domain: "corp.example".to_owned(),
         }),
     };
     let negotiate = [&b"NTLMSSP\0\x01\0\0\0\x07\x82\x08\0"[..], &[0; 16]].concat();

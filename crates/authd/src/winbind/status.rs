@@ -3,6 +3,7 @@
 //! | Kind | The client hears | Counts as a guess |
 //! |---|---|---|
 //! | [`Kind::Wrong`] | refused | yes |
+//! | [`Kind::Unknown`] | refused, unless another source knows it | as a guess at a name |
 //! | [`Kind::Barred`] | refused | no: the password was right, or does not matter |
 //! | [`Kind::Away`] | later | no |
 //!
@@ -13,8 +14,10 @@
 /// What a status means for a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// No such account, or not its password.
+    /// Not its password.
     Wrong,
+    /// No such account.
+    Unknown,
     /// The account may not log in.
     Barred,
     /// It cannot be found out now.
@@ -35,12 +38,12 @@ const STATUSES: [(&str, Kind, &str); 24] = [
     ),
     (
         "NT_STATUS_NO_SUCH_USER",
-        Kind::Wrong,
+        Kind::Unknown,
         "The specified account does not exist",
     ),
     (
         "NT_STATUS_NO_SUCH_DOMAIN",
-        Kind::Wrong,
+        Kind::Unknown,
         "The specified domain did not exist",
     ),
     (

@@ -1,8 +1,9 @@
 //! What is said of names, without a domain; the rest is asked of a real one in tests/windows.rs.
 
 use super::domain::{Domain, Host, Person};
-use super::{claim, plausible, respond, taken};
+use super::{at_home, claim, plausible, respond, taken};
 use crate::backend::No;
+use postern_control::auth::RefusedKind;
 use postern_sasl::NtHash;
 
 fn domain(name: &str, dns: &str) -> Domain {
@@ -69,6 +70,25 @@ fn only_domains_that_are_named_are_taken() {
     }
 }
 
+#[test]
+fn a_bare_name_is_of_one_domain() {
+    for (listed, (name, dns), home) in [
+        (&[][..], ("CORP", "corp.example"), true),
+        (&[], ("EAST", "east.example"), false),
+        (&["EAST", "CORP"], ("EAST", "east.example"), true),
+        (&["East.Example"], ("EAST", "east.example"), true),
+        (&["EAST", "CORP"], ("CORP", "corp.example"), false),
+        (&["*"], ("CORP", "corp.example"), false),
+    ] {
+        let person = person(domain(name, dns));
+        assert_eq!(
+            at_home(&person, &domains(listed), &host()),
+            home,
+            "{listed:?} {name}"
+        );
+    }
+}
+
 /// What Samba would cut short, stop at, or take for a domain.
 #[test]
 fn some_names_are_nobodys() {
@@ -85,7 +105,13 @@ fn some_names_are_nobodys() {
     ] {
         let no = plausible(domain, user).err();
         assert!(
-            matches!(no, Some(No::Refused { guess: true, .. })),
+            matches!(
+                no,
+                Some(No::Refused {
+                    kind: RefusedKind::Unknown,
+                    ..
+                })
+            ),
             "{domain:?} {user:?}"
         );
     }

@@ -96,6 +96,7 @@ fn who_knows_the_password_is_let_in_by_each_mechanism() {
         assert_eq!(claim.as_deref(), Some("CORP\\alice"), "{mechanism:?}");
         let expected = Account {
             name: "alice".to_owned(),
+            home: true,
             proof: "NTLM".to_owned(),
             ..Account::default()
         };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use postern_control::auth::{Account, Answer, Blob, Question, Terms};
+use postern_control::auth::{Account, Answer, Blob, Question, RefusedKind, Terms};
 use postern_control::{Link, Received, VERSION};
 use tempfile::TempDir;
 
@@ -200,12 +200,12 @@ pub(crate) fn account(answer: Answer) -> Account {
     }
 }
 
-/// Who was refused, why, and whether it was a guess.
+/// Who was refused, why, and whether it counts as a guess of a client of NTLM.
 pub(crate) fn refused(answer: Answer) -> (Option<String>, String, bool) {
     match answer {
         Answer::Refused {
-            name, why, guess, ..
-        } => (name, why, guess),
+            name, why, kind, ..
+        } => (name, why, kind != RefusedKind::Barred),
         other => panic!("{other:?}"),
     }
 }
