@@ -12,7 +12,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use crate::ask::{Ask, Data, Told, Type};
+use crate::ask::{Ask, Data, Type};
 use crate::lookup::{self, Answer, Error, Exchange, Kind, Lookup};
 
 /// No domain needs more hosts tried; a longer list costs its tail.
@@ -76,35 +76,33 @@ pub async fn find_vouched<A: Ask>(
     is_self: impl Fn(&str) -> bool,
     dice: &mut Dice,
 ) -> Result<MailHosts, Error> {
-    let told = match lookup::literal(domain) {
-        Some(_) => Told::default(),
-        None => {
-            let told = ask.ask(domain, Type::Mx).await;
-            told.map_err(|untold| untold.about(domain, Kind::Mx))?
-        }
-    };
-    let alone = |secure| MailHosts::Try {
-        hosts: vec![domain.into()],
+    let alone = |host: &str, secure| MailHosts::Try {
+        hosts: vec![host.into()],
         ttl: Duration::ZERO,
         secure,
     };
+    if lookup::literal(domain).is_some() {
+        return Ok(alone(domain, false));
+    }
+    let name = lookup::ascii(domain)?;
+    let told = ask.ask(&name, Type::Mx).await;
+    let told = told.map_err(|untold| untold.about(&name, Kind::Mx))?;
+    let secure = told.vouched;
     let records: Vec<Exchange> = told.data.into_iter().filter_map(exchange).collect();
     match records.is_empty() {
-        true if lookup::literal(domain).is_some() => Ok(alone(false)),
         true if !told.exists => Err(Error::NotFound {
-            name: domain.to_owned(),
+            name: name.into_owned(),
         }),
-        true if is_self(&lookup::ascii(domain)?) => Ok(MailHosts::Loop),
-        true => Ok(alone(told.vouched)),
-        false => Ok(order(
-            Answer {
+        true if is_self(&name) => Ok(MailHosts::Loop),
+        true => Ok(alone(&name, secure)),
+        false => {
+            let answer = Answer {
                 records,
                 ttl: Duration::ZERO,
-                secure: told.vouched,
-            },
-            is_self,
-            dice,
-        )),
+                secure,
+            };
+            Ok(order(answer, is_self, dice))
+        }
     }
 }
 
@@ -193,6 +191,7 @@ impl Dice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Zone;
 
     fn answer(records: &[(u16, &str)]) -> Answer<Exchange> {
         let exchange = |(preference, host): &(u16, &str)| Exchange {
@@ -264,5 +263,46 @@ mod tests {
         let found = hosts(ordered(&many, ""));
         assert_eq!(found.len(), MOST_HOSTS);
         assert_eq!(found[..3], ["mx0", "mx1", "mx2"]);
+    }
+
+    #[tokio::test]
+    async fn a_list_is_secure_only_where_somebody_vouches_for_it() {
+        let zone = Zone::default()
+            .mx("signed.test", 10, "mx.test")
+            .vouched("signed.test")
+            .mx("plain.test", 10, "mx.test")
+            .alias("alias.test", "signed.test")
+            .mx("null.test", 0, ".")
+            .address("bücher.test", "192.0.2.1")
+            .vouched("bücher.test")
+            .failing("forged.test");
+        let found = async |domain: &str| {
+            find_vouched(
+                &zone,
+                domain,
+                |host| host == "us.test",
+                &mut Dice::seeded(7),
+            )
+            .await
+        };
+        for (domain, host, vouched) in [
+            ("signed.test", "mx.test", true),
+            ("plain.test", "mx.test", false),
+            ("alias.test", "mx.test", false),
+            ("bücher.test", "xn--bcher-kva.test", true),
+            ("[192.0.2.1]", "[192.0.2.1]", false),
+        ] {
+            match found(domain).await {
+                Ok(MailHosts::Try { hosts, secure, .. }) => {
+                    assert_eq!((&*hosts[0], secure), (host, vouched), "{domain}");
+                }
+                other => panic!("{domain}: {other:?}"),
+            }
+        }
+        assert_eq!(found("null.test").await, Ok(MailHosts::Null));
+        let missing = found("missing.test").await;
+        assert!(matches!(missing, Err(Error::NotFound { .. })));
+        let forged = found("forged.test").await;
+        assert!(forged.is_err_and(|error| error.is_temporary()));
     }
 }
