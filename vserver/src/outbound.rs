@@ -36,9 +36,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postern_config::Definition;
+use postern_config::{Definition, OutboundTls};
 use postern_delivery::policies::HTTPS;
 use postern_delivery::{Policies, Terms};
+use postern_dns::{Ask, Type};
 use postern_spool::{Due, Envelope, QueueId, Spool};
 use postern_tls::ClientTls;
 use postern_track::Journal;
@@ -234,34 +235,37 @@ impl Core {
     }
 
     fn accepted(self: &Arc<Core>, id: QueueId, envelope: &Envelope) {
-        let generation = self.parts.generation.load();
         let now = unix_ms();
-        let one_way = match envelope.recipients.as_slice() {
-            [only] => generation.routes.route(&only.address).ok(),
-            several => same_way(&generation.routes, several),
-        };
-        self.change(|queue, todo| match one_way {
-            Some(choice) => {
-                queue.book.insert(
-                    id,
-                    Entry {
-                        parts: 1,
-                        ..Entry::default()
-                    },
-                );
-                let ticket = Ticket {
-                    id,
-                    part: Part::All,
-                    received: envelope.received,
-                    since: now,
-                    again: false,
-                };
-                queue.push(now, &choice, ticket, false, todo);
-            }
-            // Several ways, or none: the long way round.
-            None => {
-                queue.book.insert(id, Entry::default());
-                queue.begin(id, false, todo);
+        self.change(|queue, todo| {
+            // Under the lock: a reload in between must not leave a lane behind with the way as it was before.
+            let generation = self.parts.generation.load();
+            let one_way = match envelope.recipients.as_slice() {
+                [only] => generation.routes.route(&only.address).ok(),
+                several => same_way(&generation.routes, several),
+            };
+            match one_way {
+                Some(choice) => {
+                    queue.book.insert(
+                        id,
+                        Entry {
+                            parts: 1,
+                            ..Entry::default()
+                        },
+                    );
+                    let ticket = Ticket {
+                        id,
+                        part: Part::All,
+                        received: envelope.received,
+                        since: now,
+                        again: false,
+                    };
+                    queue.push(now, &choice, ticket, false, todo);
+                }
+                // Several ways, or none: the long way round.
+                None => {
+                    queue.book.insert(id, Entry::default());
+                    queue.begin(id, false, todo);
+                }
             }
         });
     }
@@ -335,10 +339,27 @@ async fn timer(core: Arc<Core>) {
     }
 }
 
+/// Says so where DANE protects nothing because the resolver vouches for nothing: one that validates does for `org`.
+async fn doubt(core: &Core) {
+    let generation = core.parts.generation.load_full();
+    let mut securities = generation.definition.delivery.securities();
+    if securities.all(|security| security.tls != OutboundTls::Dane) {
+        return;
+    }
+    match generation.resolver.ask("org", Type::Mx).await {
+        Ok(told) if told.exists && !told.vouched => tracing::warn!(
+            resolver = ?told.server,
+            "the resolver does not validate DNSSEC: tls = \"dane\" finds no TLSA records"
+        ),
+        _ => {}
+    }
+}
+
 /// Keeps the policies of MTA-STS from running out.
 async fn refresh(core: Arc<Core>) {
     let mut stopping = core.stopping.subscribe();
     loop {
+        doubt(&core).await;
         tokio::select! {
             () = sleep(FRESH) => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,

@@ -65,11 +65,12 @@ impl Core {
     }
 
     fn route(self: &Arc<Core>, unsorted: Unsorted, message: Message) {
-        let generation = self.parts.generation.load();
         let now = unix_ms();
         let mut failed = Vec::new();
         let mut nothing_left = false;
         self.change(|queue, todo| {
+            // Under the lock, as in `accepted`.
+            let generation = self.parts.generation.load();
             let places = queue.places(&unsorted, &message);
             nothing_left = places.is_empty() && queue.is_over(&unsorted, &message);
             let mut ways: Vec<(Choice<'_>, Vec<usize>)> = Vec::new();
