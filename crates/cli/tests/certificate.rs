@@ -341,6 +341,11 @@ fn a_request_is_answered_and_its_key_put_in_use() {
     assert_eq!(blocks(&house.text("certificate.pem")), 2);
     house.verified("root.pem");
 
+    // Once more, and the pair before is not forgotten for it.
+    let (leaf, middle) = (house.path("leaf.pem"), house.path("middle.pem"));
+    house.takes(&["assign", "mx1", &leaf, &middle]);
+    assert_eq!(house.text("certificate.pem.previous"), in_use);
+
     // The same key again, for a renewal under the same TLSA record.
     house.takes(&["request", "mx1", "--same-key"]);
     assert!(!house.own("key.pending.pem").exists());

@@ -9,9 +9,9 @@
 //!
 //! Never: a key that others may read, not for a moment; a link replaced (who keeps a link there renews the file behind it).
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use postern_config::{AccountError, lock_folder_of};
@@ -28,6 +28,11 @@ pub(super) fn swap(spot: &Spot, certificate: &str, key: &str) -> Result<bool, Er
     make_folder_of(&spot.key)?;
     make_folder_of(&spot.certificate)?;
     let _lock = lock(&spot.key)?;
+    // The same once more is no reason to forget the pair before.
+    if is_there(spot, certificate, key) {
+        let closed = fs::set_permissions(&spot.key, Permissions::from_mode(SECRET));
+        return closed.map(|()| false).map_err(failed(&spot.key));
+    }
     if spot.key == spot.certificate {
         let both = Fresh::write(&spot.key, format!("{certificate}{key}").as_bytes(), SECRET)?;
         let kept = keep(&spot.key, SECRET)?;
@@ -47,6 +52,14 @@ pub(super) fn swap(spot: &Spot, certificate: &str, key: &str) -> Result<bool, Er
     sync_folder(&spot.key)?;
     sync_folder(&spot.certificate)?;
     Ok(kept.is_some() && had_certificate)
+}
+
+fn is_there(spot: &Spot, certificate: &str, key: &str) -> bool {
+    let holds = |path: &Path, text: &str| fs::read(path).is_ok_and(|own| own == text.as_bytes());
+    match spot.key == spot.certificate {
+        true => holds(&spot.key, &format!("{certificate}{key}")),
+        false => holds(&spot.certificate, certificate) && holds(&spot.key, key),
+    }
 }
 
 /// Writes one secret file whole or not at all.
