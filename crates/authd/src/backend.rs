@@ -19,9 +19,15 @@ pub(crate) trait Backend: Send {
         Ok(None)
     }
 
+    /// The one name of the account that a client claims, however it writes it; none where there is nobody, or nobody can say.
+    fn called(&mut self, proof: &NtProof, terms: &Terms) -> Option<String> {
+        let _ = (proof, terms);
+        None
+    }
+
     /// Whether this proof is an account's, of one of the domains (see [`Terms::domains`]).
-    fn prove(&mut self, proof: &NtProof, domains: &[String]) -> Result<Proved, No> {
-        let _ = (proof, domains);
+    fn prove(&mut self, proof: &NtProof, terms: &Terms) -> Result<Proved, No> {
+        let _ = (proof, terms);
         Err(No::unavailable("this source has no NTLM"))
     }
 

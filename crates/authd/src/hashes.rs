@@ -2,27 +2,39 @@
 //!
 //! | The client says | Looked for |
 //! |---|---|
-//! | `alice` | `alice` |
-//! | `alice@corp.example` | `alice@corp.example`, then `alice` |
-//! | `CORP\alice` | `alice@CORP`, then `alice` |
+//! | `alice` | `alice`, then `alice@` the default domain |
+//! | `CORP\alice` | `alice@CORP`, then as `alice` |
+//! | `alice@corp.example` | this alone; `alice` too, where corp.example is the default domain |
+//!
+//! The name of an account is as the file has it: so guesses at it count together, whatever the client calls it.
 //!
 //! An unknown account has an invented hash, so that it is refused after the same work and in the same words.
 //!
 //! Never: a look at the file after the start; a hash in a word.
 
-use postern_control::auth::Account;
+use std::collections::HashMap;
+use std::time::Instant;
+
+use postern_control::auth::{Account, Terms};
 use postern_sasl::{NtHash, NtHashes, NtProof, NtlmNames};
 use zeroize::Zeroizing;
 
 use crate::backend::{Backend, No, Proved};
+use crate::guesses::Guesses;
 use crate::run::{Failure, system};
 
 /// NetBIOS names are at most this long.
 const NETBIOS: usize = 15;
 
+/// What a client hears of a wrong password, and of an unknown account.
+const WRONG: postern_sasl::Refusal = postern_sasl::Refusal::WrongPassword;
+
 /// The hashes, and what unknown accounts' are invented with.
 pub(crate) struct Hashes {
     hashes: NtHashes,
+    /// Names in lower case, and as the file has them.
+    names: HashMap<String, String>,
+    guesses: Guesses,
     secret: Zeroizing<[u8; 32]>,
 }
 
@@ -41,8 +53,12 @@ impl Hashes {
         })?;
         let mut secret = Zeroizing::new([0; 32]);
         getrandom::fill(secret.as_mut_slice()).map_err(system("draw random octets"))?;
+        let hashes = NtHashes::parse(text).map_err(|error| refused(&error))?;
+        let name = |name: &str| (name.to_lowercase(), name.to_owned());
         Ok(Hashes {
-            hashes: NtHashes::parse(text).map_err(|error| refused(&error))?,
+            names: hashes.names().map(name).collect(),
+            hashes,
+            guesses: Guesses::default(),
             secret,
         })
     }
@@ -52,23 +68,27 @@ impl Hashes {
         self.hashes.len()
     }
 
-    /// The account's name as the file may have it, and its hash.
-    fn known(&self, proof: &NtProof) -> Option<(String, &NtHash)> {
-        let known = |name: String| self.hashes.get(&name).map(|hash| (name.clone(), hash));
-        candidates(&proof.user, &proof.domain)
-            .into_iter()
-            .find_map(known)
+    /// The account's name as the file has it, and its hash.
+    fn known(&self, proof: &NtProof, terms: &Terms) -> Option<(&String, &NtHash)> {
+        let known = |name: String| self.names.get(&name.to_lowercase());
+        let mut names = candidates(&proof.user, &proof.domain, &terms.default_domain).into_iter();
+        let name = names.find_map(known)?;
+        Some((name, self.hashes.get(name)?))
     }
 }
 
 /// What to look for, in order.
-fn candidates(user: &str, domain: &str) -> Vec<String> {
-    let whole = match (user.split_once('@'), domain) {
-        (Some(_), _) | (None, "") => user.to_owned(),
-        (None, domain) => format!("{user}@{domain}"),
+fn candidates(user: &str, domain: &str, default_domain: &str) -> Vec<String> {
+    let with = |domain: &str| (!domain.is_empty()).then(|| format!("{user}@{domain}"));
+    let bare = Some(user.to_owned());
+    let names = match user.rsplit_once('@') {
+        None => [with(domain), bare, with(default_domain)],
+        Some((local, domain)) => {
+            let default = !default_domain.is_empty() && domain.eq_ignore_ascii_case(default_domain);
+            [bare, default.then(|| local.to_owned()), None]
+        }
     };
-    let bare = user.split_once('@').map_or(user, |(local, _)| local);
-    vec![whole, bare.to_owned()]
+    names.into_iter().flatten().collect()
 }
 
 impl Backend for Hashes {
@@ -76,13 +96,25 @@ impl Backend for Hashes {
         Ok(Some(names(host)))
     }
 
-    fn prove(&mut self, proof: &NtProof, _domains: &[String]) -> Result<Proved, No> {
+    fn called(&mut self, proof: &NtProof, terms: &Terms) -> Option<String> {
+        self.known(proof, terms).map(|(name, _)| name.clone())
+    }
+
+    fn prove(&mut self, proof: &NtProof, terms: &Terms) -> Result<Proved, No> {
         // Invented in any case: it is part of the work.
         let invented = NtHash::invented(self.secret.as_slice(), &proof.user);
-        let known = self.known(proof);
+        let known = self.known(proof, terms);
         let hash = known.as_ref().map_or(&invented, |(_, hash)| hash);
-        match (proof.session_key(hash), known) {
-            (Some(key), Some((name, _))) => Ok(Proved {
+        let (key, is_known) = (proof.session_key(hash), known.is_some());
+        let name = known.map_or_else(|| proof.account(), |(name, _)| name.clone());
+        let now = Instant::now();
+        if self.guesses.too_many(&name, now) {
+            return Err(No::unavailable(
+                "too many wrong passwords for this account in a minute",
+            ));
+        }
+        match key.filter(|_| is_known) {
+            Some(key) => Ok(Proved {
                 key,
                 account: Account {
                     name,
@@ -90,7 +122,13 @@ impl Backend for Hashes {
                     ..Account::default()
                 },
             }),
-            _ => Err(No::guessed(postern_sasl::Refusal::WrongPassword)),
+            None => {
+                self.guesses.wrong(&name, now);
+                Err(match is_known {
+                    true => No::guessed(WRONG),
+                    false => No::unknown(WRONG),
+                })
+            }
         }
     }
 }
@@ -127,10 +165,15 @@ mod tests {
 
     #[test]
     fn names_are_looked_for_with_their_domain_first() {
-        assert_eq!(candidates("alice", ""), ["alice", "alice"]);
-        assert_eq!(candidates("alice", "CORP"), ["alice@CORP", "alice"]);
-        assert_eq!(candidates("a@b", "CORP"), ["a@b", "a"]);
-        assert_eq!(candidates("a@b", ""), ["a@b", "a"]);
+        assert_eq!(candidates("alice", "", ""), ["alice"]);
+        assert_eq!(candidates("alice", "PC7", ""), ["alice@PC7", "alice"]);
+        let default = ["alice@PC7", "alice", "alice@ours.example"];
+        assert_eq!(candidates("alice", "PC7", "ours.example"), default);
+        assert_eq!(candidates("alice", "", "ours.example"), default[1..]);
+        assert_eq!(candidates("a@b", "CORP", "ours.example"), ["a@b"]);
+        assert_eq!(candidates("a@b", "", ""), ["a@b"]);
+        assert_eq!(candidates("a@", "", ""), ["a@"]);
+        assert_eq!(candidates("a@B", "CORP", "b"), ["a@B", "a"]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod session;
 mod table;
 
 mod backend;
+mod guesses;
 mod hashes;
 mod kerberos;
 mod winbind;

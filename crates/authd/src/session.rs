@@ -23,7 +23,9 @@ const LONGEST_NAME: usize = 254;
 /// An exchange under way.
 pub(crate) struct Session {
     exchange: Exchange,
-    domains: Vec<String>,
+    terms: Terms,
+    /// The claimed account, by the one name that guesses at it are counted by.
+    called: Option<String>,
     tickets: Option<Box<dyn Tickets>>,
     /// Claimed, and not checked yet.
     claimed: Option<NtProof>,
@@ -56,7 +58,7 @@ impl Session {
         backend: &mut dyn Backend,
     ) -> Went {
         match Session::new(mechanism, initial, terms, random, backend) {
-            Ok((session, step)) => session.drive(step),
+            Ok((session, step)) => session.drive(step, backend),
             Err(no) => (None, Outcome::No(None, no)),
         }
     }
@@ -87,7 +89,8 @@ impl Session {
         let (exchange, step) = Exchange::start(mechanism, Some(initial), &surroundings);
         let session = Session {
             exchange,
-            domains: terms.domains,
+            terms,
+            called: None,
             tickets,
             claimed: None,
             proved: None,
@@ -96,12 +99,12 @@ impl Session {
     }
 
     /// Takes the client's answer to the last challenge.
-    pub(crate) fn respond(mut self, response: &[u8], _backend: &mut dyn Backend) -> Went {
+    pub(crate) fn respond(mut self, response: &[u8], backend: &mut dyn Backend) -> Went {
         if self.claimed.is_some() {
             return self.no(No::refused("an answer where none was asked for"));
         }
         let step = self.exchange.step(response);
-        self.drive(step)
+        self.drive(step, backend)
     }
 
     /// The account claimed may be checked.
@@ -109,24 +112,24 @@ impl Session {
         let Some(proof) = self.claimed.take() else {
             return self.no(No::unavailable("nothing was claimed"));
         };
-        match backend.prove(&proof, &self.domains) {
+        match backend.prove(&proof, &self.terms) {
             Ok(proved) => {
                 self.proved = Some(proved.account);
                 let step = self.exchange.give_proof(Some(proved.key));
-                self.drive(step)
+                self.drive(step, backend)
             }
             Err(no) => self.no(no),
         }
     }
 
     /// Goes on until somebody else is to say something. Each turn uses up a state of the exchange, of which it has few.
-    fn drive(mut self, mut step: Step) -> Went {
+    fn drive(mut self, mut step: Step, backend: &mut dyn Backend) -> Went {
         loop {
             let want = match step {
                 Step::Challenge(challenge) => return (Some(self), Outcome::Challenge(challenge)),
                 Step::Done(identity) => return self.done(identity),
                 Step::Refused(why) => return self.no(refused(why)),
-                Step::Want(Want::NtProof(proof)) => return self.claims(proof),
+                Step::Want(Want::NtProof(proof)) => return self.claims(proof, backend),
                 Step::Want(want) => want,
             };
             step = match self.ask(want) {
@@ -136,11 +139,13 @@ impl Session {
         }
     }
 
-    fn claims(mut self, proof: NtProof) -> Went {
+    fn claims(mut self, proof: NtProof, backend: &mut dyn Backend) -> Went {
         let name = proof.account();
         if name.len() > LONGEST_NAME {
             return (None, Outcome::No(None, refused(Refusal::TooLong)));
         }
+        let name = backend.called(&proof, &self.terms).unwrap_or(name);
+        self.called = Some(name.clone());
         self.claimed = Some(proof);
         (Some(self), Outcome::Claims(name))
     }
@@ -191,7 +196,8 @@ impl Session {
     }
 
     fn no(self, no: No) -> Went {
-        let name = self.exchange.name().map(str::to_owned);
+        let said = self.exchange.name().map(str::to_owned);
+        let name = self.called.or(said);
         (None, Outcome::No(name, no))
     }
 }

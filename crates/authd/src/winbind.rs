@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use postern_control::auth::Account;
+use postern_control::auth::{Account, RefusedKind, Terms};
 use postern_sasl::{
     Credentials, Exchange, Login, Mechanism, NtProof, NtlmNames, NtlmRules, Peer, Rule, Secret,
     SessionBaseKey, Step, Surroundings, Want,
@@ -135,13 +135,23 @@ impl Backend for Winbind {
         Ok(Some(names(&known, host)))
     }
 
-    fn prove(&mut self, proof: &NtProof, domains: &[String]) -> Result<Proved, No> {
+    fn called(&mut self, proof: &NtProof, _terms: &Terms) -> Option<String> {
+        plausible(&proof.domain, &proof.user).ok()?;
+        let named = (proof.domain.as_str(), proof.user.as_str());
+        self.shared.called(named, self.shared.deadline())
+    }
+
+    fn prove(&mut self, proof: &NtProof, terms: &Terms) -> Result<Proved, No> {
         let deadline = self.shared.deadline();
         self.shared.ready()?;
         plausible(&proof.domain, &proof.user)?;
         let key = self.check(proof, deadline)?;
-        let account =
-            (self.shared).account((&proof.domain, &proof.user), domains, deadline, "NTLM")?;
+        let account = (self.shared).account(
+            (&proof.domain, &proof.user),
+            &terms.domains,
+            deadline,
+            "NTLM",
+        )?;
         Ok(Proved { key, account })
     }
 
@@ -151,7 +161,8 @@ impl Backend for Winbind {
         let (domain, user) = claim(name, domains, &host);
         plausible(domain, user)?;
         let proof = respond(&host, domain, user, password)?;
-        self.check(&proof, deadline)?;
+        self.check(&proof, deadline)
+            .map_err(|no| self.shared.of(no, (domain, user), deadline))?;
         self.shared
             .account((domain, user), domains, deadline, "password")
     }
@@ -227,26 +238,34 @@ impl Shared {
         Ok(host)
     }
 
+    /// `CORP\alice`, whatever the client calls it; none where winbind knows nobody, or does not answer.
+    fn called(&self, named: (&str, &str), deadline: Instant) -> Option<String> {
+        let person = self.person(named, deadline).ok()?;
+        Some(format!("{}\\{}", person.domain.name, person.name))
+    }
+
+    /// A wrong password is one of the account's, whatever the client calls it.
+    fn of(&self, no: No, named: (&str, &str), deadline: Instant) -> No {
+        match no {
+            No::Refused { why, kind, .. } if kind == RefusedKind::Wrong => No::Refused {
+                name: self.called(named, deadline),
+                why,
+                kind,
+            },
+            other => other,
+        }
+    }
+
     /// Who it is, of one of the domains.
     fn account(
         &self,
-        (domain, user): (&str, &str),
+        named: (&str, &str),
         domains: &[String],
         deadline: Instant,
         proof: &str,
     ) -> Result<Account, No> {
         let host = self.host(deadline)?;
-        let key = (domain.to_lowercase(), user.to_lowercase());
-        let person = match self.remembered(&key) {
-            Some(person) => person,
-            None => {
-                let asked = self.tools.person(&host, (domain, user), deadline);
-                let found = asked.map_err(|error| self.missed(&error))?;
-                let person = found.ok_or_else(|| self.nobody(deadline))?;
-                self.remember(key, &person);
-                person
-            }
-        };
+        let person = self.person(named, deadline)?;
         match taken(&person, domains, &host) {
             true => Ok(account(person, domains, &host, proof)),
             false => Err(No::refused(format!(
@@ -254,6 +273,20 @@ impl Shared {
                 person.domain.name
             ))),
         }
+    }
+
+    /// Who is called so, of whatever domain.
+    fn person(&self, (domain, user): (&str, &str), deadline: Instant) -> Result<Person, No> {
+        let host = self.host(deadline)?;
+        let key = (domain.to_lowercase(), user.to_lowercase());
+        if let Some(person) = self.remembered(&key) {
+            return Ok(person);
+        }
+        let asked = self.tools.person(&host, (domain, user), deadline);
+        let found = asked.map_err(|error| self.missed(&error))?;
+        let person = found.ok_or_else(|| self.nobody(deadline))?;
+        self.remember(key, &person);
+        Ok(person)
     }
 
     /// Whether winbind is sure that nobody is called so.

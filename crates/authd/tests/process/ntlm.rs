@@ -20,7 +20,13 @@ pub(crate) fn password(name: &str) -> String {
 }
 
 pub(crate) fn authd() -> Authd {
-    let names = ["alice", "bob", "carol@corp.example", "carol@CORP"];
+    let names = [
+        "alice",
+        "bob",
+        "carol@corp.example",
+        "carol@CORP",
+        "dave@ours.example",
+    ];
     Authd::start("hashes", file(&names).as_bytes())
 }
 
@@ -93,7 +99,7 @@ fn who_knows_the_password_is_let_in_by_each_mechanism() {
     let known = ("CORP\\alice", "ecila");
     for mechanism in [Mechanism::Ntlm, Mechanism::GssSpnego] {
         let (claim, answer) = log_in(&mut authd, mechanism, known, None, &terms(&[]));
-        assert_eq!(claim.as_deref(), Some("CORP\\alice"), "{mechanism:?}");
+        assert_eq!(claim.as_deref(), Some("alice"), "{mechanism:?}");
         let expected = Account {
             name: "alice".to_owned(),
             home: true,
@@ -110,8 +116,10 @@ fn a_name_with_its_domain_goes_before_the_name_alone() {
     let mut authd = authd();
     for (said, password, found) in [
         ("alice", "ecila", "alice"),
-        ("ALICE", "ecila", "ALICE"),
-        ("alice@else.where", "ecila", "alice"),
+        ("ALICE", "ecila", "alice"),
+        ("alice@ours.example", "ecila", "alice"),
+        ("PC7\\dave", "elpmaxe.sruo@evad", "dave@ours.example"),
+        ("dave", "elpmaxe.sruo@evad", "dave@ours.example"),
         (
             "carol@corp.example",
             "elpmaxe.proc@lorac",
@@ -119,9 +127,19 @@ fn a_name_with_its_domain_goes_before_the_name_alone() {
         ),
         ("CORP\\carol", "PROC@lorac", "carol@CORP"),
     ] {
-        let (_, answer) = ntlm(&mut authd, said, password);
+        let (claim, answer) = ntlm(&mut authd, said, password);
+        assert_eq!(claim.as_deref(), Some(found), "{said}");
         assert_eq!(account(answer).name, found, "{said}");
+        let (claim, answer) = ntlm(&mut authd, said, "wrong");
+        assert_eq!(
+            (claim, refused(answer).0),
+            (Some(found.to_owned()), Some(found.to_owned()))
+        );
     }
+    // Another's domain, and another alice.
+    let (claim, answer) = ntlm(&mut authd, "alice@else.where", "ecila");
+    assert_eq!(claim.as_deref(), Some("alice@else.where"));
+    assert!(refused(answer).2);
     let (_, answer) = ntlm(&mut authd, "carol", "PROC@lorac");
     assert!(refused(answer).2);
 }
@@ -134,12 +152,29 @@ fn a_wrong_password_and_an_unknown_account_sound_the_same() {
     let why = "unknown account or wrong password";
     assert_eq!(
         refused(wrong),
-        (Some("CORP\\alice".to_owned()), why.to_owned(), true)
+        (Some("alice".to_owned()), why.to_owned(), true)
     );
     assert_eq!(
         refused(unknown),
         (Some("CORP\\nobody".to_owned()), why.to_owned(), true)
     );
+}
+
+#[test]
+fn who_guesses_without_end_is_not_heard_for_a_while() {
+    let mut authd = authd();
+    // However the name is written; and a name that nobody has gives no more away.
+    for names in [["alice", "ANY\\ALICE"], ["nobody", "nobody"]] {
+        for at in 0..20 {
+            let (_, answer) = ntlm(&mut authd, names[at % 2], "wrong");
+            assert!(refused(answer).2, "{names:?} {at}");
+        }
+        for password in ["wrong", "ecila"] {
+            let why = unavailable(ntlm(&mut authd, names[0], password).1);
+            assert!(why.contains("too many wrong passwords"), "{why}");
+        }
+    }
+    account(ntlm(&mut authd, "bob", "bob").1);
 }
 
 #[test]
@@ -201,8 +236,13 @@ fn a_client_without_an_integrity_code_is_let_in_and_older_ones_are_not() {
 }
 
 /// A login's last message, changed by `change` before it is sent.
-fn changed(authd: &mut Authd, mechanism: Mechanism, change: impl Fn(&mut Vec<u8>)) -> Answer {
-    let credentials = credentials("alice", "ecila");
+fn changed(
+    authd: &mut Authd,
+    mechanism: Mechanism,
+    name: &str,
+    change: impl Fn(&mut Vec<u8>),
+) -> Answer {
+    let credentials = credentials(name, &password(name));
     let mut login = login(mechanism, &credentials, None);
     let (exchange, answer) = authd.begin(mechanism.name(), &first(&mut login), &terms(&[]));
     let response = login.answer(&challenge(answer)).unwrap();
@@ -216,25 +256,34 @@ fn changed(authd: &mut Authd, mechanism: Mechanism, change: impl Fn(&mut Vec<u8>
 
 #[test]
 fn a_message_changed_or_cut_off_on_its_way_is_refused() {
-    let mut authd = authd();
+    // Many, by turns: wrong proofs of one account are answered a few times only.
+    let names: Vec<String> = (100..300).map(|at| format!("user{at}")).collect();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut authd = Authd::start("hashes", file(&all).as_bytes());
+    let mut turns = all.iter().cycle();
+    let mut next = || turns.next().unwrap();
     let length = std::cell::Cell::new(0);
-    let whole = changed(&mut authd, Mechanism::Ntlm, |message| {
+    let whole = changed(&mut authd, Mechanism::Ntlm, next(), |message| {
         length.set(message.len());
     });
     let length = length.get();
-    assert_eq!(account(whole).name, "alice");
+    assert_eq!(account(whole).name, "user100");
     assert!(length > 200);
     for at in 0..length {
         for bit in [1, 0x80] {
-            refused(changed(&mut authd, Mechanism::Ntlm, |message| {
+            refused(changed(&mut authd, Mechanism::Ntlm, next(), |message| {
                 message[at] ^= bit;
             }));
         }
-        let cut = changed(&mut authd, Mechanism::Ntlm, |message| message.truncate(at));
+        let cut = changed(&mut authd, Mechanism::Ntlm, next(), |message| {
+            message.truncate(at)
+        });
         refused(cut);
     }
     for at in 0..40 {
-        let cut = changed(&mut authd, Mechanism::GssSpnego, |token| token.truncate(at));
+        let cut = changed(&mut authd, Mechanism::GssSpnego, next(), |token| {
+            token.truncate(at)
+        });
         refused(cut);
     }
     assert_eq!(authd.hang_up().status.code(), Some(0));

@@ -180,6 +180,7 @@ pub(crate) fn terms(end_points: &[&[u8]]) -> Terms {
         host: "mx1.corp.example".to_owned(),
         end_points: end_points.iter().map(|one| Blob::from(*one)).collect(),
         ntlm: true,
+        default_domain: "ours.example".to_owned(),
         ..Terms::default()
     }
 }
