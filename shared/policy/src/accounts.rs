@@ -3,7 +3,7 @@
 //! Never: a password looked at.
 
 use postern_access::Login;
-use postern_config::{Account, AccountFile};
+use postern_config::{Account, AccountFile, AccountSource, Authentication};
 
 /// What an explanation says where Dovecot may have the account: nobody is told without the password.
 pub const TAKEN_FOR_DOVECOTS: &str =
@@ -43,9 +43,9 @@ pub fn dovecots(name: &str, default_domain: &str) -> Account {
     }
 }
 
-/// The name with the default domain, if it has none and there is one.
+/// The name with the default domain, if it has none and there is one. `CORP\alice` has one.
 pub fn completed(name: &str, default_domain: &str) -> Option<String> {
-    let bare = !name.contains('@') && !default_domain.is_empty();
+    let bare = !name.contains(['@', '\\']) && !default_domain.is_empty();
     bare.then(|| format!("{name}@{default_domain}"))
 }
 
@@ -92,6 +92,37 @@ pub fn windows_account(
         password: String::new(),
         scram: None,
     }
+}
+
+/// Whom a ticket names, as far as the definition shows it.
+pub struct ByTicket {
+    /// The names that he is looked for by, in order.
+    pub names: Vec<String>,
+    /// What completes them; empty: nothing.
+    pub default_domain: String,
+    /// Who he is if no other source knows him.
+    pub otherwise: Account,
+}
+
+/// Whom a ticket for the name `written` lets in, for explanations; none where somebody could have a password for it, or
+/// where no tickets are taken.
+pub fn by_ticket(settings: &Authentication, written: &str) -> Option<ByTicket> {
+    let by_password = settings.basic && settings.serves_passwords();
+    if by_password || !settings.serves_kerberos() {
+        return None;
+    }
+    let source = settings.kerberos_source()?;
+    let Some(AccountSource::Gssapi { realms, .. }) = settings.accounts.get(source) else {
+        return None;
+    };
+    let (name, realm) = windows_login(written);
+    let home = is_home(realm, realms);
+    let default_domain = if home { &*settings.default_domain } else { "" };
+    Some(ByTicket {
+        names: windows_names(name, realm, home),
+        default_domain: default_domain.to_owned(),
+        otherwise: windows_account(name, realm, default_domain, &[]),
+    })
 }
 
 /// A name at login as account and domain: `CORP\alice`, `alice@corp.example`, `alice`.
@@ -250,6 +281,52 @@ mod tests {
         assert_eq!(windows_names("alice", Some("LAB"), false), ["LAB\\alice"]);
         let account = windows_account("alice", Some("LAB"), "", &[]);
         assert_eq!((&*account.name, account.addresses.len()), ("LAB\\alice", 0));
+    }
+
+    #[test]
+    fn a_name_with_a_domain_is_not_completed() {
+        for (name, domain, whole) in [
+            ("alice", "example.test", Some("alice@example.test")),
+            ("alice", "", None),
+            ("alice@lab.test", "example.test", None),
+            ("LAB\\alice", "example.test", None),
+        ] {
+            assert_eq!(completed(name, domain).as_deref(), whole, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_lets_somebody_in_where_no_password_can() {
+        let gssapi = |realms: &[&str]| AccountSource::Gssapi {
+            keytab: "k".into(),
+            realms: realms.iter().map(|one| (*one).to_owned()).collect(),
+        };
+        let settings = |accounts| Authentication {
+            accounts,
+            default_domain: "example.test".to_owned(),
+            ..Authentication::default()
+        };
+        let file = AccountSource::File {
+            path: "a".into(),
+            nt_hashes: None,
+        };
+        let named = |settings: &Authentication| {
+            by_ticket(settings, "alice@CORP.EXAMPLE").map(|by| (by.names, by.otherwise.name))
+        };
+        let alone = settings(vec![gssapi(&["CORP.EXAMPLE"])]);
+        let both = vec!["alice@corp.example".to_owned(), "alice".to_owned()];
+        assert_eq!(
+            named(&alone),
+            Some((both.clone(), "alice@example.test".to_owned()))
+        );
+        let other = settings(vec![gssapi(&["LAB.EXAMPLE", "CORP.EXAMPLE"])]);
+        let whole = "alice@corp.example".to_owned();
+        assert_eq!(named(&other), Some((vec![whole.clone()], whole)));
+        let mut beside = settings(vec![file, gssapi(&["CORP.EXAMPLE"])]);
+        assert_eq!(named(&beside), None);
+        beside.basic = false;
+        assert_eq!(named(&beside).map(|(names, _)| names), Some(both));
+        assert_eq!(named(&settings(Vec::new())), None);
     }
 
     #[test]

@@ -28,8 +28,8 @@ mod people;
 mod places;
 
 pub use accounts::{
-    TAKEN_FOR_A_TICKETS, TAKEN_FOR_DOVECOTS, completed, dovecots, find_account, is_home, login_of,
-    windows_account, windows_login, windows_names,
+    ByTicket, TAKEN_FOR_A_TICKETS, TAKEN_FOR_DOVECOTS, by_ticket, completed, dovecots,
+    find_account, is_home, login_of, windows_account, windows_login, windows_names,
 };
 pub use build::{Policy, Source};
 pub use offer::{Means, session_settings};

@@ -12,8 +12,7 @@ use postern_control::query::{Case, Explanation};
 use postern_dns::{Lookup, Resolver, reverse};
 use postern_policy::explain::{Known, Names, Unfinished, explain as explain_case};
 use postern_policy::{
-    Means, Policy, TAKEN_FOR_A_TICKETS, TAKEN_FOR_DOVECOTS, dovecots, find_account, is_home,
-    login_of, windows_account, windows_login, windows_names,
+    Means, Policy, TAKEN_FOR_A_TICKETS, TAKEN_FOR_DOVECOTS, dovecots, find_account, login_of,
 };
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -152,32 +151,13 @@ fn who<'a>(
 
 /// Whom a ticket for this name lets in, where nobody has a password that it could be taken for.
 fn by_ticket<'a>(authentication: &Authentication, files: &'a [AccountFile], name: &str) -> Who<'a> {
-    let by_password = authentication.basic && authentication.serves_passwords();
-    if by_password || !authentication.serves_kerberos() {
+    let Some(ticket) = postern_policy::by_ticket(authentication, name) else {
         return Who::Nobody;
-    }
-    let (bare, realm) = windows_login(name);
-    let home = is_home(realm, realms(authentication));
-    let default_domain = match home {
-        true => authentication.default_domain.as_str(),
-        false => "",
     };
-    let names = windows_names(bare, realm, home);
-    let mut found = names
-        .iter()
-        .filter_map(|name| find_account(files, name, default_domain));
-    match found.next() {
+    let find = |name: &String| find_account(files, name, &ticket.default_domain);
+    match ticket.names.iter().find_map(find) {
         Some(account) => Who::Account(account),
-        None => Who::Tickets(windows_account(bare, realm, default_domain, &[])),
-    }
-}
-
-/// Those whose tickets are taken, as the definition lists them.
-fn realms(authentication: &Authentication) -> &[String] {
-    let source = authentication.kerberos_source();
-    match source.map(|number| &authentication.accounts[number]) {
-        Some(AccountSource::Gssapi { realms, .. }) => realms,
-        _ => &[],
+        None => Who::Tickets(ticket.otherwise),
     }
 }
 
