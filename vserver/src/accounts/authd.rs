@@ -137,35 +137,79 @@ async fn converse(link: Link, orders: &mut mpsc::Receiver<Order>) -> Result<(), 
         Answer::Hello { version: VERSION } => {}
         other => return Err(format!("it begins with {other:?}")),
     }
-    let mut waiting: HashMap<u32, oneshot::Sender<Answer>> = HashMap::new();
-    let mut unsaid: Option<Question> = None;
+    let mut waiting = Waiting::default();
+    let mut unsaid: Option<Order> = None;
     loop {
+        let idle = unsaid.is_none();
         let say = async {
-            match &unsaid {
-                Some(question) => link.send(question).await.map_err(said),
+            match &mut unsaid {
+                Some(order) => order.say(&link).await,
                 None => std::future::pending().await,
             }
         };
         // Answers are taken while a question waits for room: the authd may be waiting for room, too.
         tokio::select! {
-            done = say => {
-                done?;
-                unsaid = None;
-            }
-            order = orders.recv(), if unsaid.is_none() => {
-                let Some(Order { question, answer }) = order else { return Ok(()) };
-                if let Some((exchange, answer)) = question.exchange().zip(answer) {
-                    waiting.insert(exchange, answer);
+            asked = say => {
+                let order = unsaid.take();
+                if asked? {
+                    order.into_iter().for_each(|order| waiting.put(order));
                 }
-                unsaid = Some(question);
             }
-            answer = next(&link) => {
-                let answer = answer?;
-                let asker = answer.exchange().and_then(|exchange| waiting.remove(&exchange));
-                // Who does not wait any more has been told that it took too long.
-                asker.map(|asker| asker.send(answer));
+            order = orders.recv(), if idle => {
+                let Some(order) = order else { return Ok(()) };
+                waiting.forget(&order.question);
+                unsaid = Some(order);
             }
+            answer = next(&link) => waiting.answered(answer?),
         }
+    }
+}
+
+impl Order {
+    /// Sends the question as soon as there is room; `false`: nobody waits for its answer any more, and it is not asked.
+    async fn say(&mut self, link: &Packets) -> Result<bool, String> {
+        let given_up = async {
+            match &mut self.answer {
+                Some(answer) => answer.closed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = given_up => Ok(false),
+            sent = link.send(&self.question) => sent.map(|()| true).map_err(said),
+        }
+    }
+}
+
+/// Who waits for an answer, by the numbers of the exchanges.
+#[derive(Default)]
+struct Waiting(HashMap<u32, oneshot::Sender<Answer>>);
+
+impl Waiting {
+    fn put(&mut self, order: Order) {
+        // `Drop` may have found no room among the orders.
+        if self.0.len() >= WAITING {
+            self.0.retain(|_, asker| !asker.is_closed());
+        }
+        if let Some((exchange, asker)) = order.question.exchange().zip(order.answer) {
+            self.0.insert(exchange, asker);
+        }
+    }
+
+    /// Nobody waits after `Drop`.
+    fn forget(&mut self, question: &Question) {
+        if let Question::Drop { exchange } = question {
+            self.0.remove(exchange);
+        }
+    }
+
+    /// Who does not wait any more has been told that it took too long.
+    fn answered(&mut self, answer: Answer) {
+        let asker = answer
+            .exchange()
+            .and_then(|exchange| self.0.remove(&exchange));
+        asker.map(|asker| asker.send(answer));
     }
 }
 
@@ -181,3 +225,6 @@ async fn next(link: &Packets) -> Result<Answer, String> {
 fn said(error: Error) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests;
