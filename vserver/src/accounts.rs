@@ -241,8 +241,10 @@ impl Accounts {
 
     /// The account that a name at login means, without its password. Dovecot is not asked: it answers to passwords only.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<LoggedIn>, Unavailable> {
-        if let Some(found) = self.find_listed(name, true).await? {
-            return Ok(Some(found));
+        match self.find_listed(name).await? {
+            Checked::Right(found) => return Ok(Some(found)),
+            Checked::Wrong(_) => return Ok(None),
+            Checked::Unknown => {}
         }
         for source in &self.sources {
             if let Source::Windows(source) = source
@@ -254,30 +256,52 @@ impl Accounts {
         Ok(None)
     }
 
-    /// The same, among those of files and directories alone; the default domain completes the name if it is to.
-    async fn find_listed(
-        &self,
-        name: &str,
-        complete: bool,
-    ) -> Result<Option<LoggedIn>, Unavailable> {
-        let default_domain = if complete { &self.default_domain } else { "" };
-        let whole = completed(name, default_domain);
+    /// The same, among those of files and directories alone: a domain says whose a name is, and not whether he may log in.
+    /// `Wrong`: it is there, and may not.
+    pub(crate) async fn find_listed(&self, name: &str) -> Result<Checked, Unavailable> {
+        let whole = completed(name, &self.default_domain);
         for source in &self.sources {
             let found = match source {
-                Source::File(source) => {
-                    find_account([source.file()], name, default_domain).map(LoggedIn::of)
-                }
+                Source::File(source) => Accounts::find_in_file(source, name, &self.default_domain),
                 Source::Ldap(source) => match (source.find(name).await?, &whole) {
-                    (None, Some(whole)) => source.find(whole).await?,
+                    (Checked::Unknown, Some(whole)) => source.find(whole).await?,
                     (found, _) => found,
                 },
-                Source::Dovecot(_) | Source::Windows(_) | Source::Kerberos => None,
+                Source::Dovecot(_) | Source::Windows(_) | Source::Kerberos => Checked::Unknown,
             };
-            if found.is_some() {
+            if !matches!(found, Checked::Unknown) {
                 return Ok(found);
             }
         }
-        Ok(None)
+        Ok(Checked::Unknown)
+    }
+
+    /// The account there of somebody whom a domain or a ticket has proved to have this name; `default_domain` completes it.
+    async fn find_proved(&self, name: &str, default_domain: &str) -> Result<Checked, Unavailable> {
+        let whole = completed(name, default_domain);
+        for source in &self.sources {
+            let found = match source {
+                Source::File(source) => Accounts::find_in_file(source, name, default_domain),
+                Source::Ldap(source) => match (source.find_proved(name).await?, &whole) {
+                    (Checked::Unknown, Some(whole)) if source.completes_proved() => {
+                        source.find_proved(whole).await?
+                    }
+                    (found, _) => found,
+                },
+                Source::Dovecot(_) | Source::Windows(_) | Source::Kerberos => Checked::Unknown,
+            };
+            if !matches!(found, Checked::Unknown) {
+                return Ok(found);
+            }
+        }
+        Ok(Checked::Unknown)
+    }
+
+    fn find_in_file(source: &FileSource, name: &str, default_domain: &str) -> Checked {
+        let found = find_account([source.file()], name, default_domain);
+        found.map_or(Checked::Unknown, |account| {
+            Checked::Right(LoggedIn::of(account))
+        })
     }
 
     /// The name that wrong guesses at an account are counted by, however the client writes it, as far as that shows without

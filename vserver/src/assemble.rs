@@ -253,13 +253,22 @@ impl Builder<'_> {
 
     fn accounts(&mut self, definition: &Definition) -> Accounts {
         let authentication = &definition.authentication;
-        let sources = authentication.accounts.iter().enumerate();
-        let sources = sources.filter_map(|(number, source)| self.account_source(number, source));
-        let sources = sources.collect();
-        let ntlm = authentication.ntlm_source();
-        let ntlm = ntlm.map(|number| self.integrated(number, authentication));
-        let kerberos = authentication.kerberos_source();
-        let kerberos = kerberos.map(|number| self.integrated(number, authentication));
+        let numbered = authentication.accounts.iter().enumerate();
+        let sources: Vec<(usize, accounts::Source)> = numbered
+            .filter_map(|(number, source)| Some((number, self.account_source(number, source)?)))
+            .collect();
+        let mut serving = |number: Option<usize>| {
+            let number = number?;
+            let mut its = sources.iter().filter(|(other, _)| *other == number);
+            let accounts = its.find_map(|(_, source)| match source {
+                accounts::Source::File(file) => Some(file.clone()),
+                _ => None,
+            });
+            Some(self.integrated(number, authentication, accounts))
+        };
+        let ntlm = serving(authentication.ntlm_source());
+        let kerberos = serving(authentication.kerberos_source());
+        let sources = sources.into_iter().map(|(_, source)| source).collect();
         Accounts::new(sources, &authentication.default_domain).integrated(ntlm, kerberos)
     }
 
@@ -280,7 +289,7 @@ impl Builder<'_> {
                 Some(accounts::Source::Dovecot(DovecotSource::new(path.clone())))
             }
             AccountSource::Windows { domains } => Some(accounts::Source::Windows(Integrated {
-                source: number,
+                accounts: None,
                 authd: self.authd(number),
                 domains: domains.clone(),
             })),
@@ -304,14 +313,19 @@ impl Builder<'_> {
         false
     }
 
-    fn integrated(&mut self, source: usize, authentication: &Authentication) -> Integrated {
+    fn integrated(
+        &mut self,
+        source: usize,
+        authentication: &Authentication,
+        accounts: Option<Arc<FileSource>>,
+    ) -> Integrated {
         let domains = match &authentication.accounts[source] {
             AccountSource::Windows { domains } => domains,
             AccountSource::Gssapi { realms, .. } => realms,
             _ => &Vec::new(),
         };
         Integrated {
-            source,
+            accounts,
             authd: self.authd(source),
             domains: domains.clone(),
         }
@@ -381,7 +395,9 @@ impl Builder<'_> {
             Ok(_) => "no name server in /etc/resolv.conf is on this host".to_owned(),
             Err(error) => format!("/etc/resolv.conf cannot be read: {error}"),
         };
-        let what = format!("mail with tls = \"dane\" waits: {why}, so nobody can be believed about DNSSEC");
+        let what = format!(
+            "mail with tls = \"dane\" waits: {why}, so nobody can be believed about DNSSEC"
+        );
         let remedy = "run a resolver that validates (unbound) on this host, and write external_dns = [\"127.0.0.1\"] in [delivery]";
         let finding = Finding::error(self.source.path, what, remedy);
         let finding = finding.with_severity(Severity::Warning);

@@ -46,6 +46,11 @@ const DEEPEST: usize = 10;
 /// As many addresses an account may have.
 const MOST_ADDRESSES: usize = 1000;
 
+/// `alice@corp.example`, in Active Directory.
+const PRINCIPAL: &str = "userPrincipalName";
+/// What Active Directory says of an account, bit by bit.
+const CONTROL: &str = "userAccountControl";
+
 /// A directory.
 pub(crate) struct LdapSource {
     settings: Settings,
@@ -57,6 +62,8 @@ pub(crate) struct LdapSource {
 /// What is asked.
 struct Question<'a> {
     name: &'a str,
+    /// Whether a domain or a ticket has proved who it is: then it is an account's name, and nobody's address.
+    proved: bool,
     /// `None`: who it is, without a password.
     password: Option<&'a Secret>,
 }
@@ -87,17 +94,42 @@ impl LdapSource {
         if name.is_empty() || password.expose().is_empty() {
             return Ok(Checked::Wrong("an empty name or password".to_owned()));
         }
-        let password = Some(password);
-        self.ask(&Question { name, password }).await
+        let question = Question {
+            name,
+            proved: false,
+            password: Some(password),
+        };
+        self.ask(&question).await
     }
 
-    /// Who an account is, without its password.
-    pub(crate) async fn find(&self, name: &str) -> Result<Option<LoggedIn>, Unavailable> {
-        let password = None;
-        match self.ask(&Question { name, password }).await? {
-            Checked::Right(found) => Ok(Some(found)),
-            Checked::Wrong(_) | Checked::Unknown => Ok(None),
+    /// Who an account is, without its password. `Wrong`: it is there, and may not log in.
+    pub(crate) async fn find(&self, name: &str) -> Result<Checked, Unavailable> {
+        let question = Question {
+            name,
+            proved: false,
+            password: None,
+        };
+        self.ask(&question).await
+    }
+
+    /// The same of somebody whom a domain or a ticket has proved: found by account attributes alone, or by the definition's
+    /// own filter as it is.
+    pub(crate) async fn find_proved(&self, name: &str) -> Result<Checked, Unavailable> {
+        // No attribute holds `CORP\alice`.
+        if name.is_empty() || (!self.settings.custom_filter && name.contains('\\')) {
+            return Ok(Checked::Unknown);
         }
+        let question = Question {
+            name,
+            proved: true,
+            password: None,
+        };
+        self.ask(&question).await
+    }
+
+    /// What completes a name is part of it in Active Directory: another's userPrincipalName may look like it.
+    pub(crate) fn completes_proved(&self) -> bool {
+        self.settings.custom_filter || self.settings.kind == LdapKind::OpenLdap
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Checked, Unavailable> {
@@ -129,13 +161,14 @@ impl LdapSource {
     }
 
     async fn ask_one(&self, server: &Server, question: &Question<'_>) -> Result<Checked, Trouble> {
-        let (mut searcher, found) = self.search_account(server, question.name).await?;
+        let (mut searcher, found) = self.search_account(server, question).await?;
         let checked = match (found.entries.as_slice(), found.more) {
+            ([entry], false) if !self.is_meant(entry, question) => Checked::Unknown,
             ([], false) => {
                 self.pretend(server, question).await;
                 Checked::Unknown
             }
-            ([entry], false) => match self.prove(server, &entry.dn, question).await? {
+            ([entry], false) => match self.prove(server, entry, question).await? {
                 Some(reason) => Checked::Wrong(reason),
                 None => Checked::Right(self.describe(&mut searcher, entry, question.name).await?),
             },
@@ -150,15 +183,20 @@ impl LdapSource {
     async fn search_account(
         &self,
         server: &Server,
-        name: &str,
+        question: &Question<'_>,
     ) -> Result<(Connection, Found), Trouble> {
         let account = self.account_attribute();
         let mut attributes = vec![account];
+        if self.settings.kind == LdapKind::ActiveDirectory {
+            attributes.extend([PRINCIPAL, CONTROL]);
+        }
         attributes.extend(self.settings.addresses.iter().map(String::as_str));
+        let proved = self.proved_attribute(question);
+        let proved = proved.map(|attribute| self.named(attribute, question.name));
         let search = Search {
             base: &self.settings.base,
-            filter: &self.settings.filter,
-            name,
+            filter: proved.as_ref().unwrap_or(&self.settings.filter),
+            name: question.name,
             attributes: &attributes,
             most: 2,
             seconds: self.seconds(),
@@ -175,16 +213,17 @@ impl LdapSource {
         Ok((fresh, found))
     }
 
-    /// Why the password is not right; `None` if it is, or if none was given.
+    /// Why the password is not right, or why it would be of no use; `None`: the account logs in.
     async fn prove(
         &self,
         server: &Server,
-        dn: &str,
+        entry: &Entry,
         question: &Question<'_>,
     ) -> Result<Option<String>, Trouble> {
         let Some(password) = question.password else {
-            return Ok(None);
+            return Ok(disabled(entry).then(|| "the account is disabled".to_owned()));
         };
+        let dn = &*entry.dn;
         // A DN of no length is nobody in particular, who may log in with any password.
         if dn.is_empty() {
             return Ok(Some("the account has no name in the directory".to_owned()));
@@ -297,6 +336,31 @@ impl LdapSource {
         }
     }
 
+    /// The attribute that has to be the name of somebody who is proved; none where the definition's filter is asked.
+    fn proved_attribute(&self, question: &Question<'_>) -> Option<&'static str> {
+        let is_asked = question.proved && !self.settings.custom_filter;
+        is_asked.then(|| match self.settings.kind {
+            LdapKind::ActiveDirectory if question.name.contains('@') => PRINCIPAL,
+            LdapKind::ActiveDirectory | LdapKind::OpenLdap => self.account_attribute(),
+        })
+    }
+
+    /// The account whose `attribute` is `name`.
+    fn named(&self, attribute: &str, name: &str) -> LdapFilter {
+        let class = match self.settings.kind {
+            LdapKind::ActiveDirectory => "user",
+            LdapKind::OpenLdap => "inetOrgPerson",
+        };
+        LdapFilter::And(vec![equal("objectClass", class), equal(attribute, name)])
+    }
+
+    /// Whether the directory's notion of equal is ours: Active Directory takes `é` for `e`.
+    fn is_meant(&self, entry: &Entry, question: &Question<'_>) -> bool {
+        let is_name = |value: &str| value.to_lowercase() == question.name.to_lowercase();
+        self.proved_attribute(question)
+            .is_none_or(|attribute| entry.values(attribute).any(is_name))
+    }
+
     fn account_attribute(&self) -> &'static str {
         match self.settings.kind {
             LdapKind::ActiveDirectory => "sAMAccountName",
@@ -307,6 +371,15 @@ impl LdapSource {
     fn seconds(&self) -> u32 {
         u32::try_from(self.settings.timeout.as_secs()).unwrap_or(u32::MAX)
     }
+}
+
+/// Whether Active Directory says so: bit 2 of userAccountControl (MS-ADTS 2.2.16).
+fn disabled(entry: &Entry) -> bool {
+    const ACCOUNTDISABLE: i64 = 2;
+    let flags = entry.values(CONTROL).next();
+    flags
+        .and_then(|flags| flags.parse::<i64>().ok())
+        .is_some_and(|flags| flags & ACCOUNTDISABLE != 0)
 }
 
 /// Groups that have `dn` as a member, or as a member of a member (MS-ADTS 3.1.1.3.4.4).

@@ -157,6 +157,7 @@ impl Integrated {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Source;
     use super::*;
 
     #[test]
@@ -184,5 +185,19 @@ mod tests {
         ] {
             assert_eq!(post(domains.map(serving)).counted_name(written), counted);
         }
+    }
+
+    #[tokio::test]
+    async fn a_domain_is_not_asked_for_a_certificate() {
+        // It cannot be asked here, so that whoever asks it hears of that.
+        let domain = Integrated {
+            accounts: None,
+            authd: Authd::new(None),
+            domains: vec!["CORP".to_owned()],
+        };
+        let accounts = Accounts::new(vec![Source::Windows(domain)], "");
+        let listed = accounts.find_listed("alice").await;
+        assert!(matches!(listed, Ok(Checked::Unknown)), "{listed:?}");
+        assert!(accounts.find("alice").await.is_err());
     }
 }

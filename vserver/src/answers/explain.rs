@@ -8,10 +8,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use postern_config::Authentication;
 use postern_control::query::{Answer, Case};
 use postern_policy::explain::{Known, Names, Unfinished, explain as explain_case};
 use postern_policy::facts::Facts;
-use postern_policy::{Means, TAKEN_FOR_DOVECOTS};
+use postern_policy::{Means, TAKEN_FOR_A_TICKETS, TAKEN_FOR_DOVECOTS, by_ticket};
 use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::task::spawn_blocking;
 
@@ -25,7 +26,8 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
     let generation = server.generation.load_full();
     let hosts = generation.hosts.load_full();
     let login = case.login.as_deref();
-    let (account, is_assumed) = match who(&generation.accounts, login).await {
+    let authentication = &generation.definition.authentication;
+    let (account, assumed) = match who(&generation.accounts, authentication, login).await {
         Ok(found) => found,
         Err(unavailable) => {
             return Answer::Unknown {
@@ -63,9 +65,7 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
     }
     match explained {
         Ok(mut explanation) => {
-            if is_assumed && account.is_some() {
-                explanation.notes.push(TAKEN_FOR_DOVECOTS.to_owned());
-            }
+            explanation.notes.extend(assumed.map(str::to_owned));
             if server.door.phase() != Phase::Open {
                 let note = "the server is paused or stopping: new connections hear 421 4.3.2";
                 explanation.notes.push(note.to_owned());
@@ -78,17 +78,27 @@ pub(super) async fn explain(server: &Arc<Server>, case: &Case) -> Answer {
     }
 }
 
-/// The account of a name, and whether that is only assumed.
+/// The account of a name, and what is only assumed about it.
 async fn who(
     accounts: &Accounts,
+    authentication: &Authentication,
     login: Option<&str>,
-) -> Result<(Option<LoggedIn>, bool), Unavailable> {
+) -> Result<(Option<LoggedIn>, Option<&'static str>), Unavailable> {
     let Some(name) = login else {
-        return Ok((None, false));
+        return Ok((None, None));
     };
-    match accounts.find(name).await? {
-        Some(found) => Ok((Some(found), false)),
-        None => Ok((accounts.if_dovecots(name), true)),
+    if let Some(found) = accounts.find(name).await? {
+        return Ok((Some(found), None));
+    }
+    if let Some(assumed) = accounts.if_dovecots(name) {
+        return Ok((Some(assumed), Some(TAKEN_FOR_DOVECOTS)));
+    }
+    match by_ticket(authentication, name) {
+        Some(ticket) => {
+            let (found, known) = accounts.if_a_tickets(&ticket).await?;
+            Ok((found, (!known).then_some(TAKEN_FOR_A_TICKETS)))
+        }
+        None => Ok((None, None)),
     }
 }
 

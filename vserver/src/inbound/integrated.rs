@@ -131,9 +131,9 @@ impl UnderWay {
         };
         let names = [&said, &shown(account), &account.name, &found.account];
         // Guesses may have been made at another of its names: a bare one means it where it is at home alone.
-        let bare = account.home.then_some(&account.name);
-        let mut own = [&shown(account), &found.account].into_iter().chain(bare);
-        if own.any(|name| attempt.is_locked_out(name)) {
+        let bare = account.home && attempt.is_locked_out(&account.name);
+        let own = [&shown(account), &found.account];
+        if bare || own.iter().any(|name| attempt.is_locked_out(name)) {
             return attempt.refused(Some(&said), LOCKED, None);
         }
         let is_itself = |other: &String| names.iter().any(|name| name.eq_ignore_ascii_case(other));

@@ -302,17 +302,22 @@ impl Attempt<'_> {
             return Err(self.refused(Some(name), LOCKED, None));
         }
         Ok(match self.generation.accounts.scram_keys(name) {
+            Some((_, account)) if self.is_locked_out(&account.account) => {
+                return Err(self.refused(Some(name), LOCKED, None));
+            }
             Some((keys, account)) => (keys, Some(account)),
             None => (ScramKeys::invented(&self.server.secret, name), None),
         })
     }
 
-    /// The account that the client's certificate names, the first of its names that is one.
+    /// The account that the client's certificate names, the first of its names that is one in a file or a directory: a
+    /// domain would say whose name it is, and not whether he may log in.
     async fn certified(&self, authzid: Option<&str>) -> End {
         for name in &self.certified {
-            let found = match self.generation.accounts.find(name).await {
-                Ok(Some(found)) => found,
-                Ok(None) => continue,
+            let found = match self.generation.accounts.find_listed(name).await {
+                Ok(Checked::Right(found)) => found,
+                Ok(Checked::Wrong(why)) => return self.refused(Some(name), &why, None),
+                Ok(Checked::Unknown) => continue,
                 Err(unavailable) => {
                     return End::Unavailable {
                         name: name.clone(),
@@ -348,6 +353,10 @@ impl Attempt<'_> {
         };
         let accounts = &self.generation.accounts;
         match accounts.check(&occasion, &authcid, password).await {
+            // Guesses may have been made at another of its names.
+            Ok(Checked::Right(found)) if self.is_locked_out(&found.account) => {
+                self.refused(Some(&authcid), LOCKED, None)
+            }
             Ok(Checked::Right(found)) => End::Account(found, String::new()),
             Ok(Checked::Wrong(why)) => self.refused(Some(&authcid), &why, guess),
             Ok(Checked::Unknown) => {

@@ -17,6 +17,8 @@
 //!
 //! Never: a keytab, a hash, a domain controller; only what is written of them.
 
+mod names;
+
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -285,9 +287,11 @@ pub(super) fn check(
         served(reader, settings);
     }
     ntlm_rules(reader, settings);
+    names::homes(reader, settings, sources);
     let (mut ntlm, mut kerberos) = (0, 0);
     for (source, place) in settings.accounts.iter().zip(sources) {
-        names_alone(reader, settings, source, place);
+        names::alone(reader, settings, source, place);
+        names::lent(reader, settings, source, place);
         ntlm += usize::from(source.serves_ntlm());
         kerberos += usize::from(source.serves_kerberos());
         if source.serves_kerberos() {
@@ -335,41 +339,6 @@ fn ntlm_rules(reader: &mut Reader<'_>, settings: &Authentication) {
     } else {
         let what = "NTLM outside TLS can be relayed: who is between client and server logs in as the client";
         reader.warn(span, what, remedy);
-    }
-}
-
-/// Several domains, where the name alone finds an account or makes an address: that is the first one's, or nobody's.
-fn names_alone(
-    reader: &mut Reader<'_>,
-    settings: &Authentication,
-    source: &AccountSource,
-    place: &Range<usize>,
-) {
-    let (kind, names) = match source {
-        AccountSource::Windows { domains } => ("domain", domains),
-        AccountSource::Gssapi { realms, .. } => ("realm", realms),
-        _ => return,
-    };
-    let finds = |source: &AccountSource| {
-        matches!(source, AccountSource::File { .. } | AccountSource::Ldap(_))
-    };
-    let by_name = !settings.default_domain.is_empty() || settings.accounts.iter().any(finds);
-    if by_name && (names.len() > 1 || names.iter().any(|name| name == "*")) {
-        let (what, remedy) = match names.first().filter(|first| *first != "*") {
-            Some(first) => (
-                format!(
-                    "people of other {kind}s than {first} are no account's by their names alone"
-                ),
-                format!("name their accounts with the {kind} before or behind, or list one {kind}"),
-            ),
-            None => (
-                format!("where every {kind} is taken, nobody is found by a bare name"),
-                format!(
-                    "name accounts with the {kind} before or behind, or list the {kind}s, your own first"
-                ),
-            ),
-        };
-        reader.note_that(place.clone(), what, remedy);
     }
 }
 

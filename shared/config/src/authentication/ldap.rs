@@ -7,7 +7,7 @@
 //! | `kind` | `"ad"` | `"ad"` or `"openldap"`: the default filter, and how groups are found |
 //! | `base` | required | where accounts and groups are searched |
 //! | `bind_dn`, `bind_password_file` | required for `"ad"` | the account that searches |
-//! | `filter` | by kind | finds the account of a name |
+//! | `filter` | by kind | finds the account of a name; one of your own finds those whom a domain or a ticket proved, too |
 //! | `addresses` | by kind | attributes with the addresses an account may send from |
 //! | `ca` | the system's | whose certificates the servers bear |
 //! | `timeout` | `"5s"` | for each question |
@@ -37,6 +37,8 @@ pub struct LdapSource {
     pub bind: Option<LdapBind>,
     /// What finds the account of a name.
     pub filter: LdapFilter,
+    /// Whether the definition says that filter itself.
+    pub custom_filter: bool,
     /// Attributes that hold the addresses an account may send from.
     pub addresses: Vec<String>,
     /// Whose certificates the servers bear; `None`: those the system trusts.
@@ -141,6 +143,7 @@ impl LdapSource {
             kind,
             base: base?,
             bind,
+            custom_filter: table.contains_key("filter"),
             filter: filter.unwrap_or_else(|| kind.filter()),
             addresses: addresses.unwrap_or_else(|| kind.addresses()),
             ca,

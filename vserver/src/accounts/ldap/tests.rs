@@ -61,7 +61,8 @@ fn settings(port: u16) -> Settings {
         kind: LdapKind::OpenLdap,
         base: "dc=test".to_owned(),
         bind: None,
-        filter: LdapFilter::parse("(uid={name})").unwrap(),
+        filter: LdapFilter::parse("(|(uid={name})(mail={name}))").unwrap(),
+        custom_filter: false,
         addresses: vec!["mail".to_owned()],
         ca: None,
         timeout: Duration::from_secs(2),
@@ -149,4 +150,71 @@ async fn two_accounts_of_one_name_are_refused() {
     // An entry without a name would be a bind as nobody, which succeeds.
     let checked = answered_by([entry(""), done(0)].concat(), 1).await;
     assert!(matches!(checked, Ok(Checked::Wrong(_))), "{checked:?}");
+}
+
+/// An entry with these attributes, a value each.
+fn described(attributes: &[(&str, &str)]) -> Vec<u8> {
+    let attributes: Vec<Vec<u8>> = attributes
+        .iter()
+        .map(|(name, value)| {
+            let values = group(0x31, &[element(OCTETS, value.as_bytes())]);
+            group(SEQUENCE, &[element(OCTETS, name.as_bytes()), values])
+        })
+        .collect();
+    let content = [
+        element(OCTETS, b"cn=x,dc=test"),
+        group(SEQUENCE, &attributes),
+    ];
+    group(SEQUENCE, &[number(INTEGER, 2), group(0x64, &content)])
+}
+
+#[test]
+fn who_is_proved_is_found_by_an_accounts_name_alone() {
+    let found = |attributes: &[(&str, &str)]| match message::parse(&described(attributes)) {
+        Ok((_, message::Response::Entry(entry))) => entry,
+        other => panic!("{other:?}"),
+    };
+    let mut settings = settings(1);
+    settings.kind = LdapKind::ActiveDirectory;
+    let of = |settings: &Settings| LdapSource::new(settings, None, ClientTls::opportunistic());
+    let asked = |name, proved| Question {
+        name,
+        proved,
+        password: None,
+    };
+    let directory = of(&settings);
+    let alice = found(&[
+        ("sAMAccountName", "Alice"),
+        ("userPrincipalName", "alice@CORP.example"),
+    ]);
+    // Mail is what a person may write himself; some directories take an accent for none.
+    let others = [
+        found(&[("sAMAccountName", "bob"), ("mail", "alice@corp.example")]),
+        found(&[("sAMAccountName", "alicé"), ("mail", "alice")]),
+    ];
+    for name in ["alice", "ALICE", "alice@corp.example"] {
+        assert!(directory.is_meant(&alice, &asked(name, true)), "{name}");
+        for other in &others {
+            assert!(!directory.is_meant(other, &asked(name, true)), "{name}");
+            assert!(directory.is_meant(other, &asked(name, false)), "{name}");
+        }
+    }
+    let by = |directory: &LdapSource, name| directory.proved_attribute(&asked(name, true));
+    assert_eq!(by(&directory, "alice"), Some("sAMAccountName"));
+    assert_eq!(by(&directory, "alice@x"), Some("userPrincipalName"));
+    settings.kind = LdapKind::OpenLdap;
+    assert_eq!(by(&of(&settings), "alice@x"), Some("uid"));
+    settings.custom_filter = true;
+    assert_eq!(by(&of(&settings), "alice@x"), None);
+}
+
+#[test]
+fn a_disabled_account_is_known_by_its_flags() {
+    for (flags, is_disabled) in [("512", false), ("514", true), ("66050", true), ("", false)] {
+        let octets = described(&[("userAccountControl", flags)]);
+        let Ok((_, message::Response::Entry(entry))) = message::parse(&octets) else {
+            panic!("no entry");
+        };
+        assert_eq!(disabled(&entry), is_disabled, "{flags}");
+    }
 }

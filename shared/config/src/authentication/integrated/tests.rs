@@ -122,3 +122,81 @@ fn a_keytab_alone_takes_no_passwords() {
     assert!(!read("accounts = [{ gssapi = \"k\" }]").serves_passwords());
     assert!(read("accounts = [{ windows = \"*\" }]").serves_passwords());
 }
+
+/// What is found about these sources.
+fn findings(settings: &str) -> Vec<String> {
+    let text = format!(
+        "[general]\nfqdn = \"mx1.example.com\"\nlisten = [\"192.0.2.1:25\"]\n\
+         [access.authentication]\n{settings}\n"
+    );
+    let (_, findings) = load(&text, Path::new("mx1.toml"));
+    findings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn bare_names_are_one_domains() {
+    const FILE: &str = "{ file = \"a\" }";
+    const CORP: &str = "{ windows = \"CORP\" }";
+    let keytab =
+        |realm: &str| format!("{{ gssapi = {{ keytab = \"k\", realms = [\"{realm}\"] }} }}");
+    for (sources, both) in [
+        (vec![FILE, CORP, &keytab("CORP.EXAMPLE")], false),
+        (vec![FILE, CORP, &keytab("LAB.EXAMPLE")], true),
+        (vec![FILE, &keytab("corp.example"), CORP], false),
+        (vec![FILE, CORP, "{ windows = \"LAB\" }"], true),
+        (vec![FILE, CORP, &keytab("*")], false),
+        // Nobody is found by a bare name.
+        (vec![CORP, &keytab("LAB.EXAMPLE")], false),
+    ] {
+        let found = findings(&format!("accounts = [{}]", sources.join(", ")));
+        let warned = found
+            .iter()
+            .any(|one| one.contains("bare names mean people of both"));
+        assert_eq!(warned, both, "{sources:?}: {found:?}");
+    }
+    let found = findings("accounts = [{ file = \"a\" }, { gssapi = \"k\" }]");
+    assert!(
+        found.iter().any(|one| one.contains("the keytab's to say")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn it_is_said_what_a_source_lends_to_a_domains_people() {
+    const LDAP: &str = "{ ldap = { servers = [\"ldaps://dc1.corp.example\"], base = \"DC=corp\", kind = \"openldap\", \
+                        filter = \"(mail={name})\" } }";
+    for (sources, file, filter) in [
+        ("{ file = \"a\" }".to_owned(), false, false),
+        (format!("{{ file = \"a\" }}, {LDAP}"), false, false),
+        (
+            "{ file = \"a\" }, { windows = \"CORP\" }".to_owned(),
+            true,
+            false,
+        ),
+        (
+            "{ file = \"a\" }, { windows = \"*\" }".to_owned(),
+            false,
+            false,
+        ),
+        (format!("{LDAP}, {{ windows = \"CORP\" }}"), false, true),
+        (
+            format!(
+                "{}, {{ windows = \"CORP\" }}",
+                LDAP.replace(", filter = \"(mail={name})\"", "")
+            ),
+            false,
+            false,
+        ),
+    ] {
+        let found = findings(&format!("accounts = [{sources}]"));
+        let has = |what: &str| found.iter().any(|one| one.contains(what));
+        assert_eq!(
+            (
+                has("who is called alice in CORP"),
+                has("found by this filter as it is")
+            ),
+            (file, filter),
+            "{sources}: {found:?}"
+        );
+    }
+}
