@@ -31,7 +31,7 @@ use postern_sasl::{
 
 use crate::backend::{Backend, No, Proved};
 use child::Error;
-use domain::{Host, Person, Tools};
+use domain::{Domain, Group, Host, Person, Tools};
 use helper::{Helper, Verdict};
 use status::Kind;
 
@@ -71,6 +71,7 @@ impl Winbind {
         let tools = Tools {
             ntlm_auth: find("ntlm_auth")?,
             wbinfo: find("wbinfo")?,
+            known: domain::Known::default(),
         };
         let shared = SHARED.get_or_init(|| Arc::new(Shared::new(tools, PATIENCE)));
         Ok(Winbind::with(Arc::clone(shared)))
@@ -207,7 +208,7 @@ impl Shared {
     fn missed(&self, error: &Error) -> No {
         let why = error.to_string();
         tracing::warn!("{why}");
-        if matches!(error, Error::Late { .. }) {
+        if matches!(error, Error::Late { hangs: true, .. }) {
             *hold(&self.away) = Some((Instant::now() + PAUSE, why.clone()));
         }
         No::unavailable(why)
@@ -285,7 +286,9 @@ impl Shared {
         let asked = self.tools.person(&host, (domain, user), deadline);
         let found = asked.map_err(|error| self.missed(&error))?;
         let person = found.ok_or_else(|| self.nobody(deadline))?;
-        self.remember(key, &person);
+        if person.whole {
+            self.remember(key, &person);
+        }
         Ok(person)
     }
 
@@ -386,20 +389,30 @@ fn taken(person: &Person, domains: &[String], host: &Host) -> bool {
     }
 }
 
-/// Whether a bare name is of this person's domain: it is the first listed, or the host's own.
-fn at_home(person: &Person, domains: &[String], host: &Host) -> bool {
+/// Whether bare names are of this domain: it is the first listed, or the host's own.
+fn at_home(domain: &Domain, domains: &[String], host: &Host) -> bool {
     match domains.first() {
-        None => person.domain.name == host.own.name,
-        Some(first) => person.domain.is_called(first),
+        None => domain.name == host.own.name,
+        Some(first) => domain.is_called(first),
+    }
+}
+
+/// `sales` at home, `LAB\sales` elsewhere: one domain's groups never stand for another's.
+fn group(group: &Group, domains: &[String], host: &Host) -> String {
+    match at_home(&group.domain, domains, host) {
+        true => group.name.clone(),
+        false => format!("{}\\{}", group.domain.name, group.name),
     }
 }
 
 fn account(person: Person, domains: &[String], host: &Host, proof: &str) -> Account {
     Account {
-        home: at_home(&person, domains, host),
+        home: at_home(&person.domain, domains, host),
         name: person.name,
         domain: Some(person.domain.name),
-        groups: person.groups,
+        groups: (person.groups.iter())
+            .map(|one| group(one, domains, host))
+            .collect(),
         proof: proof.to_owned(),
         ..Account::default()
     }

@@ -182,7 +182,8 @@ pub struct Account {
     /// Whether its bare name means it and nobody else here: it is of the first of [`Terms::domains`], or, where there are
     /// none, of the host's own domain or of the keytab's only realm; or the source is a store of hashes.
     pub home: bool,
-    /// Its groups' names, without the domain; winbind only.
+    /// Its groups; winbind only. Those of the domain at home (see `home`) by their bare names, others as `LAB\mail users`;
+    /// none of those that every Windows host has (`BUILTIN\Users`).
     pub groups: Vec<String>,
     /// Whom it wants to act as, where it named somebody.
     pub authzid: Option<String>,

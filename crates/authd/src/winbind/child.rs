@@ -13,6 +13,9 @@ use thiserror::Error;
 /// The most a program may say before it is stopped.
 const LONGEST: usize = 256 * 1024;
 
+/// An answer takes milliseconds: after this long there will be none.
+const ENOUGH: Duration = Duration::from_secs(5);
+
 /// Why a child gave no answer.
 #[derive(Debug, Error)]
 pub(super) enum Error {
@@ -32,11 +35,13 @@ pub(super) enum Error {
     },
     /// The deadline came first.
     #[error(
-        "{program} did not answer in time: winbindd hangs; `wbinfo --ping` says whether it answers"
+        "{program} did not answer in time: winbindd is slow, or hangs; `wbinfo --ping` says whether it answers"
     )]
     Late {
         /// Which program.
         program: String,
+        /// Whether it had time enough itself: then others need not wait for it too. Else those before it took too long.
+        hangs: bool,
     },
     /// It says what it should not.
     #[error("{program} answered what nobody understands: {said:?}; is it Samba's?")]
@@ -56,6 +61,8 @@ pub(super) struct Running {
     output: ChildStdout,
     /// What was read and not yet taken.
     waiting: Vec<u8>,
+    /// Since when it is at work on a question.
+    since: Instant,
 }
 
 impl Running {
@@ -81,11 +88,13 @@ impl Running {
             child,
             output,
             waiting: Vec::new(),
+            since: Instant::now(),
         })
     }
 
     /// Gives it input. Never more than a pipe holds, and never before the last has been answered: so this cannot block.
     pub(super) fn write(&mut self, input: &[u8]) -> Result<(), Error> {
+        self.since = Instant::now();
         let pipe = self.child.stdin.as_mut();
         match pipe.map(|pipe| pipe.write_all(input)) {
             Some(Ok(())) => Ok(()),
@@ -185,6 +194,7 @@ impl Running {
     fn late(&self) -> Error {
         Error::Late {
             program: self.program.clone(),
+            hangs: self.since.elapsed() >= ENOUGH,
         }
     }
 

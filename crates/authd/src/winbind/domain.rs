@@ -8,7 +8,9 @@
 //!
 //! Never: a password; a name as an argument of its own, where it could be an option.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use super::child::{Error, Running};
@@ -18,13 +20,25 @@ const GROUPS: usize = 1_000;
 /// As many as go into one argument (the kernel takes 128 kB).
 const TOGETHER: usize = 400;
 
-/// The programs.
-#[derive(Clone, Debug)]
+/// As many questions for one account's groups: a second's work.
+const QUESTIONS: usize = 48;
+/// As many SIDs are remembered.
+const REMEMBERED: usize = 16_384;
+/// Groups that every Windows host has.
+const BUILTIN: &str = "S-1-5-32";
+
+/// SID, name and type.
+type Named = (String, String, u32);
+
+/// The programs, and what they have said.
+#[derive(Debug)]
 pub(super) struct Tools {
     /// `ntlm_auth`.
     pub(super) ntlm_auth: PathBuf,
     /// `wbinfo`.
     pub(super) wbinfo: PathBuf,
+    /// SIDs.
+    pub(super) known: Known,
 }
 
 /// A domain.
@@ -70,9 +84,23 @@ pub(super) struct Person {
     pub(super) name: String,
     /// Its domain.
     pub(super) domain: Domain,
-    /// Names of the groups it is in, through other groups too.
-    pub(super) groups: Vec<String>,
+    /// The groups it is in, through other groups too.
+    pub(super) groups: Vec<Group>,
+    /// Whether these are all: some may not have been named yet.
+    pub(super) whole: bool,
 }
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    /// `sales`.
+    pub(super) name: String,
+    /// Whose.
+    pub(super) domain: Domain,
+}
+
+/// What winbind has said of SIDs: name and type, or that nobody has it.
+pub(super) type Known = Mutex<HashMap<String, (Instant, Option<(String, u32)>)>>;
 
 #[cfg(test)]
 impl Host {
@@ -132,13 +160,10 @@ impl Tools {
         let Some(sid) = self.account(host, (domain, user), deadline)? else {
             return Ok(None);
         };
-        let named = self.names(&self.sids(&sid, deadline)?, deadline)?;
-        let mut groups: Vec<String> = Vec::new();
-        for (of, name, kind) in &named {
-            if *of != sid && matches!(kind, 2 | 4 | 5) && !groups.contains(name) {
-                groups.push(name.clone());
-            }
-        }
+        let (named, whole) = self.names(&self.sids(&sid, deadline)?, deadline)?;
+        let is_group = |(of, _, kind): &&Named| *of != sid && matches!(kind, 2 | 4 | 5);
+        let groups: Vec<&Named> = named.iter().filter(is_group).collect();
+        let groups = self.groups(host, &groups, deadline)?;
         let own = named.into_iter().find(|(of, _, _)| *of == sid);
         let Some((domain, name)) = self.canonical(host, &sid, own, deadline)? else {
             return Ok(None);
@@ -147,7 +172,56 @@ impl Tools {
             name,
             domain,
             groups,
+            whole,
         }))
+    }
+
+    /// Groups with their domains, which their SIDs tell. Those of Windows itself (`BUILTIN\Users`) mean this host, not its
+    /// domain, and are left out.
+    fn groups(
+        &self,
+        host: &Host,
+        named: &[&Named],
+        deadline: Instant,
+    ) -> Result<Vec<Group>, Error> {
+        let mut domains = vec![(host.own.sid.clone(), Some(host.own.clone()))];
+        let mut groups = Vec::new();
+        for (sid, name, _) in named {
+            let Some((of, _)) = sid.rsplit_once('-').filter(|(of, _)| *of != BUILTIN) else {
+                continue;
+            };
+            if !domains.iter().any(|(known, _)| known == of) {
+                let domain = self.domain_of(host, sid, deadline)?;
+                domains.push((of.to_owned(), domain));
+            }
+            let domain = domains.iter().find(|(known, _)| known == of);
+            if let Some((_, Some(domain))) = domain {
+                groups.push(Group {
+                    name: name.clone(),
+                    domain: domain.clone(),
+                });
+            }
+        }
+        Ok(groups)
+    }
+
+    /// The domain that has this SID; none where nobody can name it.
+    fn domain_of(
+        &self,
+        host: &Host,
+        sid: &str,
+        deadline: Instant,
+    ) -> Result<Option<Domain>, Error> {
+        let line = self.one(&format!("--sid-to-name={sid}"), deadline)?;
+        let line = line.unwrap_or_default();
+        let Some((name, _)) = line.split_once(host.separator.as_str()) else {
+            return Ok(None);
+        };
+        let known = self.domain(name, deadline)?;
+        Ok(Some(known.unwrap_or_else(|| Domain {
+            name: name.to_owned(),
+            ..Domain::default()
+        })))
     }
 
     /// The account's own name, and its domain: as the SID has it, whatever the client called it.
@@ -155,7 +229,7 @@ impl Tools {
         &self,
         host: &Host,
         sid: &str,
-        own: Option<(String, String, u32)>,
+        own: Option<Named>,
         deadline: Instant,
     ) -> Result<Option<(Domain, String)>, Error> {
         if let (Some((_, name, _)), true) = (own, host.own.has(sid)) {
@@ -233,26 +307,63 @@ impl Tools {
         Ok(sids)
     }
 
-    /// SID, name and type of each that has one. One that nobody knows spoils the whole question: so the halves are asked.
-    fn names(
-        &self,
-        sids: &[String],
-        deadline: Instant,
-    ) -> Result<Vec<(String, String, u32)>, Error> {
+    /// SID, name and type of each that has one, and whether all were asked about. One that nobody knows spoils the whole
+    /// question: so the halves are asked, a few times at once, and what came of it is remembered for the next login.
+    fn names(&self, sids: &[String], deadline: Instant) -> Result<(Vec<Named>, bool), Error> {
         let mut named = Vec::new();
-        let mut parts: Vec<&[String]> = sids.chunks(TOGETHER).collect();
-        while let Some(part) = parts.pop() {
-            let list = format!("--lookup-sids={}", part.join(","));
-            match self.wbinfo(&list, deadline)? {
-                Some(lines) => named.extend(lines.iter().filter_map(|line| named_sid(line))),
+        let unknown = self.recall(sids, &mut named);
+        let mut parts: Vec<&[String]> = unknown.chunks(TOGETHER).collect();
+        for _ in 0..QUESTIONS {
+            let Some(part) = parts.pop() else { break };
+            match self.wbinfo(&format!("--lookup-sids={}", part.join(",")), deadline)? {
+                Some(lines) => {
+                    let lines: Vec<Named> =
+                        lines.iter().filter_map(|line| named_sid(line)).collect();
+                    self.remember(part, &lines);
+                    named.extend(lines);
+                }
                 None if part.len() > 1 => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([first, second]);
                 }
-                None => {}
+                None => self.remember(part, &[]),
             }
         }
-        Ok(named)
+        if !parts.is_empty() {
+            tracing::warn!(
+                "winbind cannot name some groups of an account yet: SIDs without a name are among them"
+            );
+        }
+        Ok((named, parts.is_empty()))
+    }
+
+    /// Adds those that are known already; the others.
+    fn recall(&self, sids: &[String], named: &mut Vec<Named>) -> Vec<String> {
+        let known = super::hold(&self.known);
+        let mut unknown = Vec::new();
+        for sid in sids {
+            match known.get(sid) {
+                Some((since, what)) if since.elapsed() < super::FRESH => named.extend(
+                    what.iter()
+                        .map(|(name, kind)| (sid.clone(), name.clone(), *kind)),
+                ),
+                _ => unknown.push(sid.clone()),
+            }
+        }
+        unknown
+    }
+
+    /// What was said of these SIDs; of those without a line, that nobody has them.
+    fn remember(&self, sids: &[String], lines: &[Named]) {
+        let mut known = super::hold(&self.known);
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        for sid in sids {
+            let line = lines.iter().find(|(of, _, _)| of == sid);
+            let what = line.map(|(_, name, kind)| (name.clone(), *kind));
+            known.insert(sid.clone(), (Instant::now(), what));
+        }
     }
 
     /// Whether winbind is there.
@@ -297,7 +408,7 @@ fn is_sid(text: &str) -> bool {
 }
 
 /// `S-1-5-21-…-513 -> <none>\Domain Users 2`
-fn named_sid(line: &str) -> Option<(String, String, u32)> {
+fn named_sid(line: &str) -> Option<Named> {
     let (sid, rest) = line.split_once(" -> ")?;
     let (full, kind) = rest.rsplit_once(' ')?;
     let (_, name) = full.split_once('\\')?;
@@ -307,7 +418,93 @@ fn named_sid(line: &str) -> Option<(String, String, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Domain, named_sid};
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::{Duration, Instant};
+
+    use super::{Domain, Group, Host, Known, QUESTIONS, Tools, named_sid};
+
+    /// A `wbinfo` that knows alice, with `orphans` groups that have no name, and two of other domains.
+    fn tools(folder: &std::path::Path, orphans: usize) -> Tools {
+        let script = format!(
+            r#"#!/bin/sh
+echo "$1" >> {folder}/asked
+case "$1" in
+--name-to-sid=*) echo "S-1-5-21-1-1-1-1103 SID_USER (1)" ;;
+--user-sids=*) printf 'S-1-5-21-1-1-1-1103\nS-1-5-21-1-1-1-7\nS-1-5-32-545\nS-1-5-21-2-2-2-7\n'
+  at=0; while [ $at -lt {orphans} ]; do echo S-1-5-21-3-3-3-$at; at=$((at+1)); done ;;
+--lookup-sids=*-3-3-3-*) exit 1 ;;
+--lookup-sids=*) echo "$1" | cut -d= -f2 | tr , '\n' | while read sid; do case $sid in
+  *-1103) printf '%s -> <none>\\alice 1\n' $sid ;; *) printf '%s -> <none>\\mail users 2\n' $sid ;; esac; done ;;
+--sid-to-name=*) printf '%s\n' 'LAB\mail users 2' ;;
+*) exit 1 ;;
+esac
+"#,
+            folder = folder.display()
+        );
+        let wbinfo = folder.join("wbinfo");
+        std::fs::write(&wbinfo, script).unwrap();
+        std::fs::set_permissions(&wbinfo, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Tools {
+            ntlm_auth: wbinfo.clone(),
+            wbinfo,
+            known: Known::default(),
+        }
+    }
+
+    fn corp() -> Host {
+        let own = Domain {
+            name: "CORP".into(),
+            dns: "corp.example".into(),
+            sid: "S-1-5-21-1-1-1".into(),
+        };
+        Host::known("MX1", own)
+    }
+
+    fn whose(groups: &[Group]) -> Vec<(&str, &str)> {
+        let mut whose: Vec<_> = groups
+            .iter()
+            .map(|group| (group.domain.name.as_str(), group.name.as_str()))
+            .collect();
+        whose.sort_unstable();
+        whose
+    }
+
+    #[test]
+    fn groups_are_of_their_domains_and_windows_own_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let tools = tools(folder.path(), 0);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let person = tools.person(&corp(), ("CORP", "alice"), deadline);
+        let person = person.unwrap().unwrap();
+        assert_eq!(
+            whose(&person.groups),
+            [("CORP", "mail users"), ("LAB", "mail users")]
+        );
+        assert_eq!((person.name.as_str(), person.whole), ("alice", true));
+    }
+
+    #[test]
+    fn groups_without_names_are_left_out_a_few_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let tools = tools(folder.path(), 60);
+        let asked = || std::fs::read_to_string(folder.path().join("asked")).unwrap();
+        for at in 1..20 {
+            let before = std::fs::read_to_string(folder.path().join("asked")).unwrap_or_default();
+            let deadline = Instant::now() + Duration::from_secs(60);
+            let person = tools.person(&corp(), ("CORP", "alice"), deadline);
+            let person = person.unwrap().unwrap();
+            let questions = asked().lines().count() - before.lines().count();
+            assert!(questions <= QUESTIONS + 8, "{questions}");
+            if person.whole {
+                assert!(at > 1);
+                assert_eq!(person.groups.len(), 2);
+                return;
+            }
+        }
+        panic!("never the whole");
+    }
 
     #[test]
     fn a_line_names_a_sid() {

@@ -1,7 +1,7 @@
 //! What is said of names, without a domain; the rest is asked of a real one in tests/windows.rs.
 
-use super::domain::{Domain, Host, Person};
-use super::{at_home, claim, plausible, respond, taken};
+use super::domain::{Domain, Group, Host, Person};
+use super::{at_home, claim, group, plausible, respond, taken};
 use crate::backend::No;
 use postern_control::auth::RefusedKind;
 use postern_sasl::NtHash;
@@ -23,6 +23,7 @@ fn person(domain: Domain) -> Person {
         name: "alice".to_owned(),
         domain,
         groups: Vec::new(),
+        whole: true,
     }
 }
 
@@ -80,12 +81,16 @@ fn a_bare_name_is_of_one_domain() {
         (&["EAST", "CORP"], ("CORP", "corp.example"), false),
         (&["*"], ("CORP", "corp.example"), false),
     ] {
-        let person = person(domain(name, dns));
-        assert_eq!(
-            at_home(&person, &domains(listed), &host()),
-            home,
-            "{listed:?} {name}"
-        );
+        let (domain, listed) = (domain(name, dns), domains(listed));
+        let is = at_home(&domain, &listed, &host());
+        assert_eq!(is, home, "{listed:?} {name}");
+        let sales = Group {
+            name: "sales".to_owned(),
+            domain,
+        };
+        let bare = group(&sales, &listed, &host()) == "sales";
+        let whole = group(&sales, &listed, &host()) == format!("{name}\\sales");
+        assert_eq!((bare, whole), (home, !home), "{listed:?} {name}");
     }
 }
 
