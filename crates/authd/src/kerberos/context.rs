@@ -216,7 +216,7 @@ fn no(error: Error) -> No {
     }
 }
 
-/// Errors of the system, of the file of replays, and of the keytab's file; krb5.h has the numbers.
+/// Errors of the system, of the files of replays and of settings, and of the keytab's file; krb5.h has the numbers.
 fn of_this_host(minor: u32) -> bool {
     const REPLAY: i32 = -1_765_328_221;
     // What the library also says to a token it cannot read.
@@ -227,6 +227,9 @@ fn of_this_host(minor: u32) -> bool {
         1..=4_095 => true,
         -1_765_328_225..=-1_765_328_212 => true,
         -1_765_328_200..=-1_765_328_199 => true,
+        // KRB5_CONFIG_CANTOPEN, BADFORMAT, NOTENUFSPACE and NODEFREALM; all of profile.h: a krb5.conf, or what it includes.
+        -1_765_328_249..=-1_765_328_247 | -1_765_328_160 => true,
+        -1_429_577_728..=-1_429_577_473 => true,
         _ => false,
     }
 }
@@ -319,5 +322,8 @@ mod tests {
         assert!(!of_this_host(22));
         assert!(of_this_host(28));
         assert!(of_this_host((-1_765_328_214_i32).cast_unsigned()));
+        // A krb5.conf that cannot be read, and a folder it includes.
+        assert!(of_this_host((-1_765_328_249_i32).cast_unsigned()));
+        assert!(of_this_host((-1_429_577_696_i32).cast_unsigned()));
     }
 }

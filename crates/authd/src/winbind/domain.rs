@@ -446,6 +446,11 @@ esac
         let wbinfo = folder.join("wbinfo");
         std::fs::write(&wbinfo, script).unwrap();
         std::fs::set_permissions(&wbinfo, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // While another test's child is between fork and exec, it holds the script open for writing: "text file busy".
+        let end = Instant::now() + Duration::from_secs(10);
+        while std::process::Command::new(&wbinfo).output().is_err() {
+            assert!(Instant::now() < end, "the script cannot be started");
+        }
         Tools {
             ntlm_auth: wbinfo.clone(),
             wbinfo,
