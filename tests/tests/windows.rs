@@ -187,10 +187,17 @@ fn refusals(authd: &Authd) -> Outcome {
             "{end:?}"
         );
     }
-    for domains in [&["*"][..], &["EAST", "corp"], &["CORP.postern.test"]] {
-        is_alice(
-            &authd.password((r"CORP\alice", right), domains)?.account()?,
-            "password",
+    let alice = authd.password((r"CORP\alice", right), &["CORP.postern.test"])?;
+    is_alice(&alice.account()?, "password");
+    // Where a bare name is another domain's, or nobody's, so is a bare group.
+    for domains in [&["*"][..], &["EAST", "corp"]] {
+        let alice = authd.password((r"CORP\alice", right), domains)?.account()?;
+        assert_eq!((alice.name.as_str(), alice.home), ("alice", false));
+        let whole = |group: &String| group.starts_with("CORP\\");
+        assert!(alice.groups.iter().all(whole), "{alice:?}");
+        assert!(
+            alice.groups.contains(&r"CORP\staff".to_owned()),
+            "{alice:?}"
         );
     }
     Ok(())
