@@ -5,8 +5,8 @@
 //!               └─▶ no room: "come back later"
 //! ```
 //! A check takes tens of milliseconds and the memory its hash asks for, 19 MiB as `postern account` makes them: 76 MiB at
-//! most. What waits takes less than 1 KiB each. A thread lives as long as there is something to check, so an idle pool
-//! holds nothing.
+//! most (132 MiB as `limits.memory` counts them). What waits takes less than 1 KiB each. A thread lives as long as there is
+//! something to check, so an idle pool holds nothing.
 //!
 //! Never: a thread of the runtime's, or one with the sessions' own priority; a wait without an end.
 
@@ -21,7 +21,7 @@ use postern_sasl::Secret;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::file;
+use super::file::{Room, verify};
 use turns::Turns;
 
 /// A session waits no longer for its turn and the answer.
@@ -109,10 +109,11 @@ impl Checks {
     fn work(&self) {
         // Where that is not allowed, checks cost the sessions more: no reason to take no logins.
         let _ = rustix::process::setpriority_process(None, NICE);
+        let mut room = Room::default();
         while let Some(check) = self.next() {
             // Its session may be gone meanwhile.
             if !check.answer.is_closed() {
-                let right = file::verify(&check.hash, check.password.expose());
+                let right = verify(&check.hash, check.password.expose(), &mut room);
                 let _ = check.answer.send(right);
             }
         }
