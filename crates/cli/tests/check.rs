@@ -343,7 +343,10 @@ fn a_certificate_should_name_the_server_and_last() {
         ("other", vec!["other.pem does not name mx1.example.com"]),
         ("none", vec!["none.pem does not name mx1.example.com"]),
         ("wild", vec![]),
-        ("soon", vec!["soon.pem: the certificate for mx1.example.com ends on "]),
+        (
+            "soon",
+            vec!["soon.pem: the certificate for mx1.example.com ends on "],
+        ),
     ];
     for (name, warnings) in stories {
         let text = with_tls(&format!("{name}.pem"), "key.pem");
