@@ -21,8 +21,8 @@ test: ## install what the tests need, build everything and run every test
 	$(CARGO) build --quiet --workspace --bins
 	$(CARGO) test --workspace
 
-bench: ## measure against Postfix (BENCH_QUICK=1: a first look)
-	@tests/tools postfix
+bench: ## measure against Postfix and Dovecot (BENCH_QUICK=1: a first look)
+	@tests/tools postfix dovecot-core dovecot-lmtpd
 	$(CARGO) build --quiet --release $(BINARIES) -p postern-tests --bins
 	@exec $(TARGET)/release/postern-bench
 

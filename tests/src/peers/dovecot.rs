@@ -80,8 +80,13 @@ impl Dovecot {
         self.signal_children(Signal::SIGCONT)
     }
 
+    /// Its first process.
+    pub fn master(&self) -> Result<i32, Failure> {
+        Ok(i32::try_from(self.child.id())?)
+    }
+
     fn signal_children(&self, signal: Signal) -> Result<(), Failure> {
-        for pid in crate::stage::children_of(i32::try_from(self.child.id())?) {
+        for pid in crate::stage::children_of(self.master()?) {
             kill(Pid::from_raw(pid), signal)?;
         }
         Ok(())
@@ -95,7 +100,7 @@ impl Dovecot {
 
     fn end(&mut self) -> Result<(), Failure> {
         let _ = self.wake();
-        let master = i32::try_from(self.child.id())?;
+        let master = self.master()?;
         let children = crate::stage::children_of(master);
         kill(Pid::from_raw(master), Signal::SIGTERM)?;
         wait::until("Dovecot to end", Duration::from_secs(10), || {

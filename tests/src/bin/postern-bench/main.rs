@@ -7,13 +7,19 @@
 //! postern-bench null         the generator against the sink: what the machinery itself can do
 //! postern-bench sink …       the SMTP sink, a process of its own so that its processor time is told apart
 //! postern-bench load …       the load generator, likewise
+//! postern-bench ask …        asks Dovecot's authentication socket about passwords
+//! postern-bench flood …      guesses at passwords until its standard input ends
 //! ```
 //! Never: a figure from a debug build, or from a server that does not sync.
 
+mod accounts;
 mod arguments;
+mod ask;
 mod doors;
+mod flood;
 mod idle;
 mod load;
+mod logins;
 mod measure;
 mod poller;
 mod postern;
@@ -31,13 +37,16 @@ fn main() -> ExitCode {
     let outcome = match verb.as_str() {
         "sink" => sink::main(&rest),
         "load" => load::main(&rest),
+        "ask" => ask::main(&rest),
+        "flood" => flood::main(&rest),
         "null" => rounds::null(),
         "run" => rounds::run(rounds::Who::Both),
         "postfix" => rounds::run(rounds::Who::Postfix),
         "postern" => rounds::run(rounds::Who::Postern),
-        other => {
-            Err(format!("unknown word `{other}`: run, postfix, postern, null, sink or load").into())
-        }
+        other => Err(format!(
+            "unknown word `{other}`: run, postfix, postern, null, sink, load, ask or flood"
+        )
+        .into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

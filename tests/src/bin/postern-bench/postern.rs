@@ -95,6 +95,11 @@ pub(crate) fn empty(folder: &Path) -> Result<Stage, Failure> {
     Ok(stage)
 }
 
+/// Forgets what was logged, each login for one: a stage that ends shows all of it.
+pub(crate) fn hush(stage: &Stage) -> Result<(), Failure> {
+    Ok(std::fs::write(stage.path("posternd.log"), "")?)
+}
+
 fn prepare(folder: &Path, name: &str, sink: SocketAddr) -> Result<(Stage, SocketAddr), Failure> {
     let stage = empty(folder)?;
     let address = wait::free_address()?;
@@ -102,7 +107,7 @@ fn prepare(folder: &Path, name: &str, sink: SocketAddr) -> Result<(Stage, Socket
     Ok((stage, address))
 }
 
-fn definition(stage: &Stage, address: SocketAddr, sink: SocketAddr) -> Definition {
+pub(crate) fn definition(stage: &Stage, address: SocketAddr, sink: SocketAddr) -> Definition {
     let definition = Definition::open_relay("postern.example.test", address)
         .general("max_connections", 20_000)
         .general("max_connections_per_ip", 20_000)
@@ -119,7 +124,7 @@ fn definition(stage: &Stage, address: SocketAddr, sink: SocketAddr) -> Definitio
 }
 
 /// Waits until the process has stopped changing: its memory is the same at two looks half a second apart.
-fn quiet(pid: i32) -> Result<(), Failure> {
+pub(crate) fn quiet(pid: i32) -> Result<(), Failure> {
     let mut last = Memory::of(pid)?.private;
     wait::until_true(
         "the worker to come to rest",

@@ -1,19 +1,32 @@
 //! What was found: a table for a person, JSON for whoever compares over time.
 
 use crate::doors::Doors;
+use crate::flood::Flooded;
 use crate::idle::Idle;
+use crate::logins::Logins;
 use crate::rounds::{NullSample, SCENARIOS, Sample};
 use crate::{Failure, postfix};
 use std::path::Path;
 
-pub(crate) fn print(
-    alone: &[NullSample],
-    samples: &[Sample],
-    idles: &[Idle],
-    doors: Option<&Doors>,
-) {
+/// All of it.
+#[derive(serde::Serialize)]
+pub(crate) struct Found {
+    pub(crate) generator_alone: Vec<NullSample>,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) memory: Vec<Idle>,
+    pub(crate) doors: Option<Doors>,
+    pub(crate) logins: Option<Logins>,
+    pub(crate) flood: Option<Flooded>,
+}
+
+pub(crate) fn print(found: &Found) {
+    let Found {
+        samples,
+        memory: idles,
+        ..
+    } = found;
     println!("\nThe generator straight into the sink (nothing can be measured above this)");
-    for (title, rate, cpu) in alone {
+    for (title, rate, cpu) in &found.generator_alone {
         println!(
             "  {title}: {rate:.0} messages/s, {cpu:.3} ms of the generator's processor time a message"
         );
@@ -100,7 +113,9 @@ pub(crate) fn print(
             );
         }
     }
-    doors.into_iter().for_each(print_doors);
+    found.doors.iter().for_each(print_doors);
+    found.logins.iter().for_each(print_logins);
+    found.flood.iter().for_each(print_flood);
     println!(
         "\n(✓ met, ✗ missed. Processor time: utime + stime of all the server's processes, ended children included, from /proc.)"
     );
@@ -130,6 +145,62 @@ fn print_doors(found: &Doors) {
         "a reload with 100,000 networks",
         found.reload,
         verdict(Some(found.reload < 1.0), "<1 s")
+    );
+}
+
+fn print_logins(found: &Logins) {
+    println!(
+        "\n(h) Logins a second by PLAIN, argon2id of 19 MiB; processor time of the server for each\n  {:53} {:>11} {:>8} {:>11} {:>8}",
+        "", "others each", "", "same again", ""
+    );
+    for way in &found.ways {
+        println!(
+            "  {:53} {:>9.1}/s {:>5.1} ms {:>9.1}/s {:>5.2} ms",
+            way.title, way.cold.rate, way.cold.cpu, way.warm.rate, way.warm.cpu
+        );
+    }
+    for share in &found.shares {
+        println!(
+            "  {:53} {:>10.2}x {}",
+            share.title,
+            share.value,
+            verdict(
+                Some(share.value >= share.target),
+                &format!("≥{}x", share.target)
+            )
+        );
+    }
+    println!(
+        "  worker's memory: {:.1} MiB (PSS) before, {:.1} at most during, {:.1} after   {}",
+        found.before / 1024.0,
+        found.during / 1024.0,
+        found.after / 1024.0,
+        verdict(
+            Some(found.during <= found.during_target),
+            &format!("≤{:.0} MiB", found.during_target / 1024.0)
+        )
+    );
+}
+
+fn print_flood(found: &Flooded) {
+    println!(
+        "\n(i) Established sessions, and {} connections that guess passwords ({:.0} answers/s, {:.0} % of them \"later\")",
+        crate::flood::CONNECTIONS,
+        found.answers,
+        found.later * 100.0
+    );
+    for (title, one) in [("without the flood", &found.quiet), ("in it", &found.loud)] {
+        println!("  {title:53} {:>9.0}/s {:>8.2} ms p99", one.rate, one.p99);
+    }
+    let kept = found.loud.rate / found.quiet.rate;
+    println!(
+        "  {:53} {kept:>10.2}x {}",
+        "share kept",
+        verdict(Some(kept >= found.target), &format!("≥{}x", found.target))
+    );
+    println!(
+        "  {:53} {:>9.0} ms (alone {:.0} ms)",
+        "a right password from another address, not known yet", found.honest, found.honest_alone
     );
 }
 
@@ -166,24 +237,13 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// `FOLDER/bench-SECONDS.json` and `FOLDER/latest.json`.
-pub(crate) fn write(
-    folder: &Path,
-    alone: &[NullSample],
-    samples: &[Sample],
-    idles: &[Idle],
-    doors: Option<&Doors>,
-) -> Result<(), Failure> {
+pub(crate) fn write(folder: &Path, found: &Found) -> Result<(), Failure> {
     let seconds = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)?
         .as_secs();
-    let all = serde_json::json!({
-        "time": seconds,
-        "postfix": postfix::version(),
-        "generator_alone": alone,
-        "samples": samples,
-        "memory": idles,
-        "doors": doors,
-    });
+    let mut all = serde_json::to_value(found)?;
+    all["time"] = seconds.into();
+    all["postfix"] = postfix::version().into();
     let text = serde_json::to_string_pretty(&all)?;
     std::fs::write(folder.join(format!("bench-{seconds}.json")), &text)?;
     std::fs::write(folder.join("latest.json"), &text)?;

@@ -3,7 +3,8 @@
 use crate::idle::{self, Idle};
 use crate::load::Outcome;
 use crate::measure::{self, cpu};
-use crate::{Failure, doors, postern, postfix, report};
+use crate::report::Found;
+use crate::{Failure, doors, flood, logins, postern, postfix, report};
 use std::any::Any;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -173,8 +174,21 @@ pub(crate) fn run(who: Who) -> Result<(), Failure> {
     println!("machinery: generator straight into the sink");
     let null = null_samples(&mut sink)?;
     let idles = idle_figures(&servers, folder.path(), quick, &only)?;
-    let doors = match who != Who::Postfix && (only.is_empty() || only.contains('g')) {
+    let ours = |key: char| who != Who::Postfix && (only.is_empty() || only.contains(key));
+    let doors = match ours('g') {
         true => Some(doors::measure(&folder.path().join("doors"), rounds, quick)?),
+        false => None,
+    };
+    let logins = match ours('h') {
+        true => Some(logins::measure(
+            &folder.path().join("logins"),
+            rounds,
+            quick,
+        )?),
+        false => None,
+    };
+    let flood = match ours('i') {
+        true => Some(flood::measure(&folder.path().join("flood"), rounds, quick)?),
         false => None,
     };
     let mut samples = Vec::new();
@@ -204,8 +218,16 @@ pub(crate) fn run(who: Who) -> Result<(), Failure> {
         }
     }
     drop(servers);
-    report::print(&null, &samples, &idles, doors.as_ref());
-    report::write(Path::new(&base), &null, &samples, &idles, doors.as_ref())
+    let found = Found {
+        generator_alone: null,
+        samples,
+        memory: idles,
+        doors,
+        logins,
+        flood,
+    };
+    report::print(&found);
+    report::write(Path::new(&base), &found)
 }
 
 fn idle_figures(
@@ -348,14 +370,14 @@ fn settled_cpu(server: &Server) -> Result<Duration, Failure> {
 }
 
 /// Samples a process's anonymous memory on a thread of its own, for the peak.
-struct GrowthWatch {
+pub(crate) struct GrowthWatch {
     before: u64,
     stop: std::sync::mpsc::Sender<()>,
     thread: std::thread::JoinHandle<u64>,
 }
 
 impl GrowthWatch {
-    fn start(pid: i32) -> GrowthWatch {
+    pub(crate) fn start(pid: i32) -> GrowthWatch {
         let (stop, stopped) = std::sync::mpsc::channel();
         let before = measure::anonymous(pid);
         let thread = std::thread::spawn(move || {
@@ -374,7 +396,8 @@ impl GrowthWatch {
         }
     }
 
-    fn finish(self) -> u64 {
+    /// By how much it was above what it was at the start.
+    pub(crate) fn finish(self) -> u64 {
         let _ = self.stop.send(());
         self.thread.join().unwrap_or(0).saturating_sub(self.before)
     }
@@ -390,6 +413,18 @@ pub(crate) fn load(
     each: u64,
     size: usize,
 ) -> Result<Load, Failure> {
+    load_with(to, connections, messages, each, size, &[])
+}
+
+/// The same with more words for the generator, each with its value.
+pub(crate) fn load_with(
+    to: SocketAddr,
+    connections: usize,
+    messages: u64,
+    each: u64,
+    size: usize,
+    more: &[(&str, u64)],
+) -> Result<Load, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("load").args(["--to", &to.to_string()]);
     for (name, value) in [
@@ -397,8 +432,11 @@ pub(crate) fn load(
         ("--messages", messages),
         ("--each", each),
         ("--size", size as u64),
-    ] {
-        command.args([name, &value.to_string()]);
+    ]
+    .iter()
+    .chain(more)
+    {
+        command.args([*name, &value.to_string()]);
     }
     Ok(Load(
         command
@@ -465,14 +503,14 @@ impl Sink {
     }
 
     /// `count` more messages are to come.
-    fn expect(&mut self, count: u64) {
+    pub(crate) fn expect(&mut self, count: u64) {
         self.taken += count;
         // A sink that is gone shows in `reached`.
         let _ = writeln!(self.orders, "expect {}", self.taken);
     }
 
     /// Waits until they have.
-    fn reached(&mut self, limit: Duration) -> Result<(), Failure> {
+    pub(crate) fn reached(&mut self, limit: Duration) -> Result<(), Failure> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         use std::os::fd::AsFd;
         let mut fds = [PollFd::new(self.words.get_ref().as_fd(), PollFlags::POLLIN)];
