@@ -213,6 +213,9 @@ fn without(text: &str, secrets: &[Secret]) -> String {
         long && secrets.iter().any(|secret| secret.contains(word))
     };
     let outside = |c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c);
+    // Whole ones first: what is left of one that was hidden in part would be told.
+    let whole = |text: String, secret: &&str| text.replace(*secret, HIDDEN);
+    let text = secrets.iter().fold(text.to_owned(), whole);
     let words = text.split_inclusive(outside).map(|word| {
         let bare = word.trim_end_matches(outside);
         match is_part(bare) {
@@ -220,8 +223,7 @@ fn without(text: &str, secrets: &[Secret]) -> String {
             false => word.to_owned(),
         }
     });
-    let whole = |text: String, secret: &&str| text.replace(*secret, HIDDEN);
-    secrets.iter().fold(words.collect(), whole)
+    words.collect()
 }
 
 #[cfg(test)]
