@@ -212,18 +212,17 @@ fn without(text: &str, secrets: &[Secret]) -> String {
         let long = word.len() >= SHORTEST_PART;
         long && secrets.iter().any(|secret| secret.contains(word))
     };
-    let outside = |c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c);
-    // Whole ones first: what is left of one that was hidden in part would be told.
-    let whole = |text: String, secret: &&str| text.replace(*secret, HIDDEN);
-    let text = secrets.iter().fold(text.to_owned(), whole);
+    // What base64 and tokens are made of (RFC 6750 §2.1); a point at the end is the sentence's.
+    let outside = |c: char| !c.is_ascii_alphanumeric() && !"+/=-._~".contains(c);
     let words = text.split_inclusive(outside).map(|word| {
-        let bare = word.trim_end_matches(outside);
+        let bare = word.trim_end_matches(|c| outside(c) || c == '.');
         match is_part(bare) {
             true => format!("{HIDDEN}{}", &word[bare.len()..]),
             false => word.to_owned(),
         }
     });
-    words.collect()
+    let whole = |text: String, secret: &&str| text.replace(*secret, HIDDEN);
+    secrets.iter().fold(words.collect(), whole)
 }
 
 #[cfg(test)]
