@@ -112,7 +112,10 @@ impl Accounts {
                 Ok(found) => Checked::Right(found),
                 Err(why) => Checked::Wrong(why),
             },
-            Said::Refused { kind, .. } if kind == RefusedKind::Unknown => Checked::Unknown,
+            Said::Refused {
+                kind: RefusedKind::Unknown,
+                ..
+            } => Checked::Unknown,
             Said::Refused { why, .. } => Checked::Wrong(why),
         })
     }
