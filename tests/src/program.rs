@@ -1,7 +1,9 @@
 //! Programs of the system that tests call: found, or missed by name.
 
 use crate::Failure;
+use nix::fcntl::{Flock, FlockArg};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -24,6 +26,20 @@ pub fn need_root(why: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!("this test must run as root: {why}").into())
+}
+
+/// The target folder's place for what is made once for many tests, and a lock on `name` there.
+pub(crate) fn kept(name: &str) -> Result<(PathBuf, Flock<File>), Failure> {
+    let test = std::env::current_exe()?;
+    let target = test
+        .ancestors()
+        .nth(2)
+        .ok_or("the test is in no target folder")?;
+    let place = target.join("peers");
+    std::fs::create_dir_all(&place)?;
+    let lock = File::create(place.join(format!("{name}.lock")))?;
+    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+    Ok((place, lock))
 }
 
 /// Runs a program to its end with `input` on its standard input.

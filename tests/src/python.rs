@@ -5,8 +5,7 @@
 //! Never: a package of the system's Python changed.
 
 use crate::{Failure, program};
-use nix::fcntl::{Flock, FlockArg};
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -17,16 +16,8 @@ const EDITION: u32 = 1;
 
 /// The interpreter that has them: `spnego` (pyspnego) and `impacket`, and Debian's `gssapi`.
 pub fn interpreter() -> Result<PathBuf, Failure> {
-    let test = std::env::current_exe()?;
-    let target = test
-        .ancestors()
-        .nth(2)
-        .ok_or("the test is in no target folder")?;
-    let place = target.join("peers");
-    fs::create_dir_all(&place)?;
+    let (place, _lock) = program::kept("python")?;
     let folder = place.join(format!("python-{EDITION}"));
-    let lock = File::create(place.join("python.lock"))?;
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
     let finished = folder.join("finished");
     if !finished.is_file() {
         make(&folder)?;

@@ -22,7 +22,6 @@ mod member;
 pub use member::Member;
 
 use crate::{Failure, program, wait};
-use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -270,16 +269,8 @@ impl Drop for Samba {
 
 /// The folder with the domain, made by whoever comes first.
 fn kept() -> Result<PathBuf, Failure> {
-    let test = std::env::current_exe()?;
-    let target = test
-        .ancestors()
-        .nth(2)
-        .ok_or("the test is in no target folder")?;
-    let place = target.join("peers");
-    fs::create_dir_all(&place)?;
+    let (place, _lock) = program::kept("samba")?;
     let folder = place.join(format!("samba-{EDITION}"));
-    let lock = File::create(place.join("samba.lock"))?;
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
     if !folder.is_dir() {
         let unfinished = place.join("samba-unfinished");
         if unfinished.exists() {
