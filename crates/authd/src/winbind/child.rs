@@ -1,5 +1,7 @@
 //! A program as a child: its input and output by lines, with a deadline for each answer and a bound on its length.
 //!
+//! One that is being asked when the whole process ends is left: it ends as its pipe breaks, or when winbind answers it.
+//!
 //! Never: a child that outlives its value; a wait without an end.
 
 use std::io::{ErrorKind, Read, Write};

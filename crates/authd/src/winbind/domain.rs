@@ -6,6 +6,8 @@
 //! wbinfo --lookup-sids=S-1-5-…,S-1-5-…     S-1-5-21-…-1107 -> <none>\sales 2
 //! ```
 //!
+//! Longer than most files: look-ups, their memory and their bounds belong together until the groups get a room of their own.
+//!
 //! Never: a password; a name as an argument of its own, where it could be an option.
 
 use std::collections::HashMap;
