@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use socket2::{Domain, Socket, Type};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -112,10 +112,11 @@ impl Wire {
         self.reply()
     }
 
-    /// Whether the server has closed: reads on to the end, for as long as a read may take.
+    /// Whether the server has closed: reads on to the end, for as long as a read may take. What it had not read by then makes
+    /// the end a reset.
     pub fn closed(&mut self) -> bool {
-        let mut rest = Vec::new();
-        self.reader.read_to_end(&mut rest).is_ok()
+        let read = self.reader.read_to_end(&mut Vec::new());
+        read.map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true)
     }
 
     /// How long a read may take.
